@@ -1,0 +1,274 @@
+"""The work of getting goods to a customer: one fulfillment per location and method, and the states it passes."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection, Record
+
+from fulfillment.errors import FulfillmentNotFound, InvalidTransition
+
+
+class State(StrEnum):
+    """Where a fulfillment stands."""
+
+    OPEN = "open"
+    PICKING = "picking"
+    PICKED = "picked"
+    PACKED = "packed"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+
+
+SHIP_MOVES: Final[Mapping[State, frozenset[State]]] = {
+    State.OPEN: frozenset({State.PICKING, State.CANCELLED}),
+    State.PICKING: frozenset({State.PICKED, State.CANCELLED}),
+    State.PICKED: frozenset({State.PACKED, State.CANCELLED}),
+    State.PACKED: frozenset({State.SHIPPED, State.CANCELLED}),
+    State.SHIPPED: frozenset({State.DELIVERED}),
+    State.DELIVERED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+"""The machine of ``ship`` and ``express``."""
+
+STEPS: Final[Mapping[str, State]] = {
+    "start": State.PICKING,
+    "pick": State.PICKED,
+    "pack": State.PACKED,
+    "ship": State.SHIPPED,
+    "deliver": State.DELIVERED,
+    "cancel": State.CANCELLED,
+}
+"""The verbs of the API, and the state that each leads to."""
+
+DONE: Final = frozenset({State.DELIVERED, State.CANCELLED})
+UNPICKED: Final = frozenset({State.OPEN, State.PICKING})
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of one order line in a fulfillment."""
+
+    line_id: UUID
+    sku: str
+    quantity: int
+    picked: int = 0
+
+
+class Fulfillment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done at one location for one reference."""
+
+    id: UUID
+    reference: UUID
+    kind: str
+    method: str
+    location_id: UUID
+    state: State
+    version: int
+    created_at: datetime
+    lines: tuple[Line, ...]
+
+
+class Parcel(msgspec.Struct, frozen=True, kw_only=True):
+    """A parcel; its weight in grams."""
+
+    weight_grams: int | None = None
+    carrier: str | None = None
+    tracking_number: str | None = None
+
+
+CREATE = """
+WITH created AS (
+    INSERT INTO fulfillment.fulfillments (id, reference, kind, method, location_id, state, created_at, changed_at)
+    SELECT id, reference, kind, method, location_id, 'open', $6, $6
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[])
+        AS given (id, reference, kind, method, location_id)
+)
+INSERT INTO fulfillment.lines (fulfillment_id, line_id, position, sku, quantity)
+SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::int[], $10::text[], $11::bigint[])
+"""
+
+_COLUMNS: Final = """work.id, work.reference, work.kind, work.method, work.location_id, work.state, work.version,
+    work.created_at,
+    (SELECT json_agg(json_build_object('line_id', line.line_id, 'sku', line.sku, 'quantity', line.quantity,
+                                       'picked', line.picked) ORDER BY line.position)
+     FROM fulfillment.lines AS line WHERE line.fulfillment_id = work.id) AS lines"""
+
+READ_OF = f"""
+SELECT {_COLUMNS} FROM fulfillment.fulfillments AS work WHERE work.reference = ANY ($1::uuid[]) ORDER BY work.id
+"""
+
+READ = f"""
+SELECT {_COLUMNS} FROM fulfillment.fulfillments AS work
+WHERE work.id = $1 AND ($2::uuid IS NULL OR work.location_id = $2)
+"""
+
+LIST = f"""
+SELECT {_COLUMNS} FROM fulfillment.fulfillments AS work
+WHERE ($1::uuid IS NULL OR work.location_id = $1)
+  AND ($2::uuid IS NULL OR work.reference = $2)
+  AND ($3::text IS NULL OR work.state = $3)
+  AND ($4::text IS NULL OR work.kind = $4)
+  AND ($5::uuid IS NULL OR work.id < $5)
+ORDER BY work.id DESC
+LIMIT $6
+"""
+
+LOCK = f"{READ} FOR UPDATE OF work"
+
+MOVE = """
+UPDATE fulfillment.fulfillments
+SET state = $2, cancel_reason = coalesce($4, cancel_reason), version = version + 1, changed_at = $5
+WHERE id = ANY ($1::uuid[]) AND state = ANY ($3::text[])
+RETURNING id
+"""
+
+PICK = """
+UPDATE fulfillment.lines AS line
+SET picked = given.quantity
+FROM unnest($2::uuid[], $3::bigint[]) AS given (line_id, quantity)
+WHERE line.fulfillment_id = $1 AND line.line_id = given.line_id
+"""
+
+PACK = """
+INSERT INTO fulfillment.parcels (fulfillment_id, position, weight_grams)
+SELECT $1, position, weight_grams FROM unnest($2::bigint[]) WITH ORDINALITY AS parcel (weight_grams, position)
+"""
+
+TRACK = """
+UPDATE fulfillment.parcels SET carrier = $2, tracking_number = $3 WHERE fulfillment_id = $1
+"""
+
+READ_PARCELS = """
+SELECT fulfillment_id, weight_grams, carrier, tracking_number
+FROM fulfillment.parcels WHERE fulfillment_id = ANY ($1::uuid[])
+ORDER BY fulfillment_id, position
+"""
+
+
+async def create_fulfillments(db: Connection, fulfillments: Sequence[Fulfillment], *, now: datetime) -> None:
+    """Give work to locations."""
+    if not fulfillments:
+        return
+    lines = [(work.id, position, line) for work in fulfillments for position, line in enumerate(work.lines)]
+    await db.execute(
+        CREATE,
+        [work.id for work in fulfillments],
+        [work.reference for work in fulfillments],
+        [work.kind for work in fulfillments],
+        [work.method for work in fulfillments],
+        [work.location_id for work in fulfillments],
+        now,
+        [work_id for work_id, _, _ in lines],
+        [line.line_id for _, _, line in lines],
+        [position for _, position, _ in lines],
+        [line.sku for _, _, line in lines],
+        [line.quantity for _, _, line in lines],
+    )
+
+
+async def read_fulfillment(db: Connection, *, fulfillment_id: UUID, location_id: UUID | None) -> Fulfillment:
+    """One fulfillment at the location (``None``: anywhere), or raise ``FulfillmentNotFound``."""
+    row = await db.fetchrow(READ, fulfillment_id, location_id)
+    if row is None:
+        raise FulfillmentNotFound(fulfillment_id)
+    return _fulfillment(row)
+
+
+async def lock_fulfillment(db: Connection, *, fulfillment_id: UUID, location_id: UUID | None) -> Fulfillment:
+    """As ``read_fulfillment``, and nobody else moves it until this transaction ends."""
+    row = await db.fetchrow(LOCK, fulfillment_id, location_id)
+    if row is None:
+        raise FulfillmentNotFound(fulfillment_id)
+    return _fulfillment(row)
+
+
+async def read_fulfillments_of(db: Connection, *, references: Sequence[UUID]) -> list[Fulfillment]:
+    """All work for the references, oldest first."""
+    return [_fulfillment(row) for row in await db.fetch(READ_OF, list(references))]
+
+
+async def list_fulfillments(
+    db: Connection,
+    *,
+    location_id: UUID | None,
+    reference: UUID | None,
+    state: str | None,
+    kind: str | None,
+    before_id: UUID | None,
+    limit: int,
+) -> list[Fulfillment]:
+    """Work, newest first."""
+    rows = await db.fetch(LIST, location_id, reference, state, kind, before_id, limit)
+    return [_fulfillment(row) for row in rows]
+
+
+def check_move(fulfillment: Fulfillment, wanted: State) -> None:
+    """Raise ``InvalidTransition``, naming what is allowed, where the machine knows no such step."""
+    allowed = SHIP_MOVES[fulfillment.state]
+    if wanted not in allowed:
+        raise InvalidTransition(fulfillment.state, wanted, allowed)
+
+
+async def move(
+    db: Connection, fulfillment: Fulfillment, *, to: State, now: datetime, cancel_reason: str | None = None
+) -> None:
+    """Take a locked fulfillment one step further, or raise ``InvalidTransition``."""
+    check_move(fulfillment, to)
+    leaving = [state.value for state, allowed in SHIP_MOVES.items() if to in allowed]
+    moved = await db.fetch(MOVE, [fulfillment.id], to.value, leaving, cancel_reason, now)
+    if not moved:
+        raise InvalidTransition(fulfillment.state, to, SHIP_MOVES[fulfillment.state])
+
+
+async def cancel_all(db: Connection, *, fulfillment_ids: Sequence[UUID], reason: str, now: datetime) -> list[UUID]:
+    """Cancel the work that nobody has picked yet; returns the ids of what was cancelled."""
+    leaving = [state.value for state in UNPICKED]
+    rows = await db.fetch(MOVE, list(fulfillment_ids), State.CANCELLED.value, leaving, reason, now)
+    return [row["id"] for row in rows]
+
+
+async def write_picked(db: Connection, *, fulfillment_id: UUID, picked: Mapping[UUID, int]) -> None:
+    """Note how many units of each line were taken from the shelf."""
+    await db.execute(PICK, fulfillment_id, list(picked), list(picked.values()))
+
+
+async def write_parcels(db: Connection, *, fulfillment_id: UUID, weights_grams: Sequence[int | None]) -> None:
+    """Note the parcels that the goods were packed into."""
+    await db.execute(PACK, fulfillment_id, list(weights_grams))
+
+
+async def write_tracking(
+    db: Connection, *, fulfillment_id: UUID, carrier: str | None, tracking_number: str | None
+) -> None:
+    """Note who carries the parcels, and under which number they can be followed."""
+    await db.execute(TRACK, fulfillment_id, carrier, tracking_number)
+
+
+async def read_parcels(db: Connection, *, fulfillment_ids: Sequence[UUID]) -> dict[UUID, list[Parcel]]:
+    """The parcels of each fulfillment that has some."""
+    parcels: dict[UUID, list[Parcel]] = {}
+    for row in await db.fetch(READ_PARCELS, list(fulfillment_ids)):
+        parcels.setdefault(row["fulfillment_id"], []).append(
+            Parcel(
+                weight_grams=row["weight_grams"], carrier=row["carrier"], tracking_number=row["tracking_number"]
+            )
+        )
+    return parcels
+
+
+def _fulfillment(row: Record) -> Fulfillment:
+    return Fulfillment(
+        id=row["id"],
+        reference=row["reference"],
+        kind=row["kind"],
+        method=row["method"],
+        location_id=row["location_id"],
+        state=State(row["state"]),
+        version=row["version"],
+        created_at=row["created_at"],
+        lines=tuple(msgspec.json.decode(row["lines"], type=list[Line])),
+    )

@@ -1,0 +1,44 @@
+"""What this room refuses."""
+
+from uuid import UUID
+
+
+class PaymentError(Exception):
+    """Base of every refusal of this room."""
+
+
+class NoOpenSession(PaymentError):
+    """Cash needs an open drawer, and there is none in this currency."""
+
+
+class RegisterNotFound(PaymentError):
+    """No register has this id at the caller's location."""
+
+    def __init__(self, register_id: UUID) -> None:
+        super().__init__(str(register_id))
+        self.register_id = register_id
+
+
+class SessionAlreadyOpen(PaymentError):
+    """The register's drawer is open already."""
+
+    def __init__(self, register_id: UUID) -> None:
+        super().__init__(str(register_id))
+        self.register_id = register_id
+
+
+class RegisterNameTaken(PaymentError):
+    """The location has a register of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class IntentSettled(PaymentError):
+    """The intent is not in a state in which this can be asked of it."""
+
+    def __init__(self, intent_id: UUID, state: str) -> None:
+        super().__init__(f"{intent_id} is {state}")
+        self.intent_id = intent_id
+        self.state = state

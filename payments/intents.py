@@ -1,0 +1,595 @@
+"""What we mean to collect, one intent per tender, and every operation tried for it.
+
+An intent's sums are a cache of its operations, written by the same statement. Remote operations are begun here,
+asked of the processor by a flow outside any transaction, and recorded here: the same outcome twice changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection, Record
+
+from payments import ledger
+from payments.errors import IntentSettled
+
+FIRST_TRY_AFTER: Final = timedelta(seconds=20)
+"""How long a flow may take before the completer asks after an operation: longer than any call to a processor."""
+RETRY_DELAY_SECONDS_MAX: Final = 300
+
+
+class IntentState(StrEnum):
+    """Where an intent stands."""
+
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    AUTHORIZED = "authorized"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+    DECLINED = "declined"
+    FAILED = "failed"
+
+
+MOVES: Final[Mapping[IntentState, frozenset[IntentState]]] = {
+    IntentState.PENDING: frozenset(IntentState) - {IntentState.PENDING},
+    IntentState.UNKNOWN: frozenset(IntentState) - {IntentState.PENDING},
+    IntentState.AUTHORIZED: frozenset({IntentState.AUTHORIZED, IntentState.CAPTURED, IntentState.VOIDED}),
+    IntentState.CAPTURED: frozenset({IntentState.CAPTURED}),
+    IntentState.VOIDED: frozenset(),
+    IntentState.DECLINED: frozenset(),
+    IntentState.FAILED: frozenset(),
+}
+
+
+class Kind(StrEnum):
+    """What can be asked of a processor; a local tender knows ``capture`` and ``refund`` alone."""
+
+    AUTHORIZE = "authorize"
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
+
+
+class OperationState(StrEnum):
+    """What became of it. The last three are final."""
+
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    FAILED = "failed"
+
+
+FINAL: Final = frozenset({OperationState.SUCCEEDED, OperationState.DECLINED, OperationState.FAILED})
+
+
+class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
+    """One tender of a sale. ``settle``: a local tender whose money is in our hands now."""
+
+    id: UUID
+    operation_id: UUID
+    reference: UUID
+    tender: str
+    currency: str
+    amount_minor: int
+    tendered_minor: int | None = None
+    session_id: UUID | None = None
+    processor: str | None = None
+    payment_method: str | None = None
+    settle: bool = False
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """A tender and what was done for it so far, in minor units."""
+
+    id: UUID
+    reference: UUID
+    tender: str
+    processor: str | None
+    processor_reference: str | None
+    session_id: UUID | None
+    currency: str
+    amount_minor: int
+    tendered_minor: int | None
+    state: IntentState
+    authorized_minor: int = 0
+    captured_minor: int = 0
+    voided_minor: int = 0
+    refunded_minor: int = 0
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation as it stands: the last of its rows."""
+
+    operation_id: UUID
+    intent_id: UUID
+    kind: Kind
+    state: OperationState
+    amount_minor: int
+    reference: str | None
+    decline_code: str | None
+    at: datetime
+
+
+class OpenOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """A remote operation that waits for its outcome, with all that a processor needs to hear."""
+
+    operation_id: UUID
+    intent_id: UUID
+    reference: UUID
+    kind: Kind
+    amount_minor: int
+    currency: str
+    processor: str
+    processor_reference: str | None
+    payment_method: str | None
+    attempts: int
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """What a processor said of an operation."""
+
+    operation_id: UUID
+    state: OperationState
+    processor_reference: str | None = None
+    decline_code: str | None = None
+    detail: str | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What recording a fact came to: the intent as it is now."""
+
+    kind: Kind
+    amount_minor: int
+    intent: Intent
+
+
+_INTENT: Final = """intent.id, intent.reference, intent.tender, intent.processor, intent.processor_reference,
+    intent.session_id, intent.currency, intent.amount_minor, intent.tendered_minor, intent.state,
+    intent.authorized_minor, intent.captured_minor, intent.voided_minor, intent.refunded_minor"""
+
+# $1-$12 one row per intent; $13-$17 the ledger entries of those that settle now.
+OPEN = """
+WITH given AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+                         $8::uuid[], $9::text[], $10::text[], $11::bool[])
+        AS given (id, operation_id, reference, tender, currency, amount_minor, tendered_minor, session_id, processor,
+                  payment_method, settle)
+),
+opened AS (
+    INSERT INTO payments.intents
+        (id, reference, tender, processor, session_id, currency, amount_minor, tendered_minor, state,
+         authorized_minor, captured_minor, created_at)
+    SELECT id, reference, tender, processor, session_id, currency, amount_minor, tendered_minor,
+           CASE WHEN settle THEN 'captured' ELSE 'pending' END,
+           CASE WHEN settle THEN amount_minor ELSE 0 END, CASE WHEN settle THEN amount_minor ELSE 0 END, $12
+    FROM given
+),
+begun AS (
+    INSERT INTO payments.operations (operation_id, intent_id, kind, state, amount_minor, at)
+    SELECT operation_id, id, CASE WHEN settle THEN 'capture' ELSE 'authorize' END,
+           CASE WHEN settle THEN 'succeeded' ELSE 'pending' END, amount_minor, $12
+    FROM given WHERE settle OR processor IS NOT NULL
+),
+listed AS (
+    INSERT INTO payments.open_operations
+        (operation_id, intent_id, kind, amount_minor, payment_method, begun_at, next_try_at)
+    SELECT operation_id, id, 'authorize', amount_minor, payment_method, $12, $18
+    FROM given WHERE processor IS NOT NULL
+)
+INSERT INTO payments.entries (transaction_id, account, amount_minor, currency, reference, at)
+SELECT transaction_id, account, amount_minor, currency, reference, $12
+FROM unnest($13::uuid[], $14::text[], $15::bigint[], $16::text[], $17::uuid[])
+    AS entry (transaction_id, account, amount_minor, currency, reference)
+"""
+
+SETTLE = """
+WITH settled AS (
+    UPDATE payments.intents AS intent
+    SET state = 'captured', authorized_minor = amount_minor, captured_minor = amount_minor
+    FROM unnest($1::uuid[], $2::uuid[]) AS given (id, operation_id)
+    WHERE intent.id = given.id AND intent.state = 'pending' AND intent.processor IS NULL
+    RETURNING intent.id, given.operation_id, intent.amount_minor
+),
+posted AS (
+    INSERT INTO payments.entries (transaction_id, account, amount_minor, currency, reference, at)
+    SELECT transaction_id, account, amount_minor, currency, reference, $8
+    FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[])
+        AS entry (transaction_id, account, amount_minor, currency, reference)
+)
+INSERT INTO payments.operations (operation_id, intent_id, kind, state, amount_minor, at)
+SELECT operation_id, id, 'capture', 'succeeded', amount_minor, $8 FROM settled
+"""
+
+DROP_LOCAL = """
+UPDATE payments.intents SET state = 'failed' WHERE reference = $1 AND state = 'pending' AND processor IS NULL
+"""
+
+LOCK = f"""
+SELECT {_INTENT} FROM payments.intents AS intent WHERE intent.id = ANY ($1::uuid[]) ORDER BY intent.id FOR UPDATE
+"""
+
+READ = f"""
+SELECT {_INTENT} FROM payments.intents AS intent WHERE intent.reference = ANY ($1::uuid[])
+ORDER BY intent.reference, intent.created_at, intent.id
+"""
+
+READ_OPERATIONS = """
+SELECT DISTINCT ON (operation.operation_id)
+       operation.operation_id, operation.intent_id, operation.kind, operation.state, operation.amount_minor,
+       operation.reference, operation.decline_code, operation.at
+FROM payments.operations AS operation
+JOIN payments.intents AS intent ON intent.id = operation.intent_id
+WHERE intent.reference = $1
+ORDER BY operation.operation_id, operation.id DESC
+"""
+
+BEGIN = """
+WITH begun AS (
+    INSERT INTO payments.operations (operation_id, intent_id, kind, state, amount_minor, at)
+    SELECT operation_id, intent_id, kind, 'pending', amount_minor, $5
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[])
+        AS given (operation_id, intent_id, kind, amount_minor)
+    RETURNING operation_id, intent_id, kind, amount_minor
+)
+INSERT INTO payments.open_operations (operation_id, intent_id, kind, amount_minor, begun_at, next_try_at)
+SELECT operation_id, intent_id, kind, amount_minor, $5, $6 FROM begun
+"""
+
+UNDER_WAY = """
+SELECT intent_id, kind, sum(amount_minor)::bigint AS amount_minor
+FROM payments.open_operations WHERE intent_id = ANY ($1::uuid[])
+GROUP BY intent_id, kind
+"""
+
+READ_OPEN = f"""
+SELECT operation.operation_id, operation.kind, operation.amount_minor AS wanted_minor, operation.payment_method,
+       operation.attempts, {_INTENT}
+FROM payments.open_operations AS operation
+JOIN payments.intents AS intent ON intent.id = operation.intent_id
+WHERE operation.operation_id = ANY ($1::uuid[])
+ORDER BY operation.operation_id
+"""
+
+LOCK_WAITING = f"""
+SELECT operation.operation_id, operation.kind, operation.amount_minor AS wanted_minor, operation.payment_method,
+       operation.attempts, {_INTENT}
+FROM payments.open_operations AS operation
+JOIN payments.intents AS intent ON intent.id = operation.intent_id
+WHERE operation.operation_id = ANY ($1::uuid[])
+ORDER BY intent.id, operation.operation_id
+FOR UPDATE OF intent, operation
+"""
+
+READ_OPEN_OF = """
+SELECT operation.operation_id
+FROM payments.open_operations AS operation
+JOIN payments.intents AS intent ON intent.id = operation.intent_id
+WHERE intent.reference = $1
+ORDER BY operation.operation_id
+"""
+
+TAKE_DUE = """
+WITH due AS (
+    SELECT operation_id FROM payments.open_operations
+    WHERE next_try_at <= $1
+    ORDER BY next_try_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE payments.open_operations AS operation
+SET attempts = operation.attempts + 1,
+    next_try_at = $1 + make_interval(secs => least($3, 5 * power(2, least(operation.attempts, 10))))
+FROM due
+WHERE operation.operation_id = due.operation_id
+RETURNING operation.operation_id
+"""
+
+# A final fact takes the operation off the open list and moves the intent's sums; any other only leaves its row.
+RECORD = f"""
+WITH given AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+        AS given (operation_id, state, processor_reference, decline_code, detail, intent_state)
+),
+open AS (
+    SELECT given.*, operation.intent_id, operation.kind, operation.amount_minor
+    FROM given JOIN payments.open_operations AS operation USING (operation_id)
+),
+closed AS (
+    DELETE FROM payments.open_operations AS operation
+    USING given
+    WHERE operation.operation_id = given.operation_id AND given.state IN ('succeeded', 'declined', 'failed')
+),
+told AS (
+    INSERT INTO payments.operations
+        (operation_id, intent_id, kind, state, amount_minor, reference, decline_code, detail, at)
+    SELECT operation_id, intent_id, kind, state, amount_minor, processor_reference, decline_code, detail, $7 FROM open
+),
+posted AS (
+    INSERT INTO payments.entries (transaction_id, account, amount_minor, currency, reference, at)
+    SELECT transaction_id, account, amount_minor, currency, reference, $7
+    FROM unnest($8::uuid[], $9::text[], $10::bigint[], $11::text[], $12::uuid[])
+        AS entry (transaction_id, account, amount_minor, currency, reference)
+)
+UPDATE payments.intents AS intent
+SET state = open.intent_state,
+    processor_reference = coalesce(intent.processor_reference, open.processor_reference),
+    authorized_minor = intent.authorized_minor
+        + CASE WHEN open.kind = 'authorize' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END,
+    captured_minor = intent.captured_minor
+        + CASE WHEN open.kind = 'capture' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END,
+    voided_minor = intent.voided_minor
+        + CASE WHEN open.kind = 'void' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END,
+    refunded_minor = intent.refunded_minor
+        + CASE WHEN open.kind = 'refund' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END
+FROM open
+WHERE intent.id = open.intent_id
+RETURNING {_INTENT}
+"""
+
+
+async def open_intents(db: Connection, intents: Sequence[NewIntent], *, now: datetime) -> None:
+    """Write down what is to be collected: what settles now is captured and in the ledger, the rest is pending."""
+    if not intents:
+        return
+    settled = [intent for intent in intents if intent.settle]
+    await db.execute(
+        OPEN,
+        [intent.id for intent in intents],
+        [intent.operation_id for intent in intents],
+        [intent.reference for intent in intents],
+        [intent.tender for intent in intents],
+        [intent.currency for intent in intents],
+        [intent.amount_minor for intent in intents],
+        [intent.tendered_minor for intent in intents],
+        [intent.session_id for intent in intents],
+        [intent.processor for intent in intents],
+        [intent.payment_method for intent in intents],
+        [intent.settle for intent in intents],
+        now,
+        *ledger.columns(
+            entry
+            for intent in settled
+            for entry in _entries(
+                intent.operation_id,
+                _account(intent.processor, intent.session_id),
+                intent.amount_minor,
+                intent.currency,
+                intent.reference,
+            )
+        ),
+        now + FIRST_TRY_AFTER,
+    )
+
+
+async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *, now: datetime) -> None:
+    """The local tenders that waited for a remote one are money in hand now; each with the id of its capture."""
+    if not intents:
+        return
+    await db.execute(
+        SETTLE,
+        [intent.id for intent, _ in intents],
+        [operation_id for _, operation_id in intents],
+        *ledger.columns(
+            entry
+            for intent, operation_id in intents
+            for entry in _entries(
+                operation_id, _account(None, intent.session_id), intent.amount_minor, intent.currency, intent.reference
+            )
+        ),
+        now,
+    )
+
+
+async def drop_local(db: Connection, *, reference: UUID) -> None:
+    """The local tenders that waited for a remote one are not taken after all."""
+    await db.execute(DROP_LOCAL, reference)
+
+
+async def begin(
+    db: Connection, wanted: Sequence[tuple[UUID, UUID, Kind, int]], *, now: datetime
+) -> None:
+    """Write down remote operations before the processor is asked: (operation id, intent id, kind, minor units) each.
+
+    ``IntentSettled`` if an intent has not enough left for it, counting what is under way.
+    """
+    intents = {row["id"]: _intent(row) for row in await db.fetch(LOCK, sorted({intent for _, intent, _, _ in wanted}))}
+    under_way = await read_under_way(db, intent_ids=list(intents))
+    for _, intent_id, kind, amount_minor in wanted:
+        intent = intents[intent_id]
+        claimed = {other: under_way.get((intent_id, other), 0) for other in Kind}
+        if kind is Kind.REFUND:
+            left = intent.captured_minor - intent.refunded_minor - claimed[Kind.REFUND]
+        else:
+            left = intent.authorized_minor - intent.captured_minor - intent.voided_minor
+            left -= claimed[Kind.CAPTURE] + claimed[Kind.VOID]
+        if amount_minor > left:
+            raise IntentSettled(intent_id, intent.state)
+        under_way[intent_id, kind] = claimed[kind] + amount_minor
+    await db.execute(
+        BEGIN,
+        [operation_id for operation_id, _, _, _ in wanted],
+        [intent_id for _, intent_id, _, _ in wanted],
+        [kind for _, _, kind, _ in wanted],
+        [amount_minor for _, _, _, amount_minor in wanted],
+        now,
+        now + FIRST_TRY_AFTER,
+    )
+
+
+async def read_under_way(db: Connection, *, intent_ids: Sequence[UUID]) -> dict[tuple[UUID, Kind], int]:
+    """The minor units that operations under way are about, by intent and kind."""
+    rows = await db.fetch(UNDER_WAY, list(intent_ids))
+    return {(row["intent_id"], Kind(row["kind"])): row["amount_minor"] for row in rows}
+
+
+async def read_open(db: Connection, *, operation_ids: Iterable[UUID]) -> list[OpenOperation]:
+    """The operations among these that still wait for their outcome."""
+    rows = await db.fetch(READ_OPEN, list(operation_ids))
+    return [_open_operation(row) for row in rows]
+
+
+async def open_operation_ids(db: Connection, *, reference: UUID) -> list[UUID]:
+    """The operations for a reference that still wait for their outcome."""
+    return [row["operation_id"] for row in await db.fetch(READ_OPEN_OF, reference)]
+
+
+async def take_due(db: Connection, *, limit: int, now: datetime) -> list[UUID]:
+    """The operations nobody has heard of for too long; each is left alone by others until its next try."""
+    return [row["operation_id"] for row in await db.fetch(TAKE_DUE, now, limit, RETRY_DELAY_SECONDS_MAX)]
+
+
+async def record(db: Connection, facts: Sequence[Fact], *, now: datetime) -> list[Recorded]:
+    """Write down what processors said, and move the intents' sums and the ledger with it.
+
+    One result per fact whose operation still waits, in the order of their intents: a final operation stays as it
+    is, so the same fact may come any number of times and from anywhere. One fact per intent in a call.
+    """
+    by_operation = {fact.operation_id: fact for fact in facts}
+    # Both rows are locked: whoever recorded the same operation while we waited has taken it off the list.
+    rows = await db.fetch(LOCK_WAITING, list(by_operation))
+    if not rows:
+        return []
+    still_open = [_open_operation(row) for row in rows]
+    intents = {row["id"]: _intent(row) for row in rows}
+    states = [_next_state(intents[each.intent_id], each, by_operation[each.operation_id]) for each in still_open]
+    said = [by_operation[each.operation_id] for each in still_open]
+    rows = await db.fetch(
+        RECORD,
+        [fact.operation_id for fact in said],
+        [fact.state for fact in said],
+        [fact.processor_reference for fact in said],
+        [fact.decline_code for fact in said],
+        [fact.detail for fact in said],
+        states,
+        now,
+        *ledger.columns(entry for each, fact in zip(still_open, said, strict=True) for entry in _moved(each, fact)),
+    )
+    after = {row["id"]: _intent(row) for row in rows}
+    return [
+        Recorded(kind=each.kind, amount_minor=each.amount_minor, intent=after[each.intent_id])
+        for each in still_open
+    ]
+
+
+async def read_intents(db: Connection, *, references: Sequence[UUID]) -> list[Intent]:
+    """The tenders of the references, in the order given at checkout."""
+    return [_intent(row) for row in await db.fetch(READ, list(references))]
+
+
+async def read_operations(db: Connection, *, reference: UUID) -> list[Operation]:
+    """Every operation for a reference as it stands, oldest first."""
+    rows = await db.fetch(READ_OPERATIONS, reference)
+    return sorted((msgspec.convert(dict(row), Operation) for row in rows), key=lambda operation: operation.at)
+
+
+def _next_state(intent: Intent, operation: OpenOperation, fact: Fact) -> IntentState:
+    """The state that the intent reaches by this fact, or ``IntentSettled`` where ``MOVES`` knows no such step."""
+    reached = _reached(intent, operation, fact)
+    if reached is not intent.state and reached not in MOVES[intent.state]:
+        raise IntentSettled(intent.id, intent.state)
+    return reached
+
+
+def _reached(intent: Intent, operation: OpenOperation, fact: Fact) -> IntentState:
+    if fact.state not in FINAL:
+        waits = intent.state in {IntentState.PENDING, IntentState.UNKNOWN}
+        return IntentState.UNKNOWN if waits and fact.state is OperationState.UNKNOWN else intent.state
+    if fact.state is not OperationState.SUCCEEDED:
+        return IntentState(fact.state) if operation.kind is Kind.AUTHORIZE else intent.state
+    if operation.kind is Kind.AUTHORIZE:
+        return IntentState.AUTHORIZED
+    if operation.kind is Kind.REFUND:
+        return intent.state
+    captured = intent.captured_minor + (operation.amount_minor if operation.kind is Kind.CAPTURE else 0)
+    voided = intent.voided_minor + (operation.amount_minor if operation.kind is Kind.VOID else 0)
+    if captured + voided < intent.authorized_minor:
+        return IntentState.AUTHORIZED
+    return IntentState.CAPTURED if captured else IntentState.VOIDED
+
+
+def _moved(operation: OpenOperation, fact: Fact) -> list[ledger.Entry]:
+    if fact.state is not OperationState.SUCCEEDED or operation.kind not in {Kind.CAPTURE, Kind.REFUND}:
+        return []
+    amount = operation.amount_minor if operation.kind is Kind.CAPTURE else -operation.amount_minor
+    account = _account(operation.processor, None)
+    return _entries(operation.operation_id, account, amount, operation.currency, operation.reference)
+
+
+def _account(processor: str | None, session_id: UUID | None) -> str:
+    if processor is not None:
+        return ledger.processor(processor)
+    return ledger.drawer(session_id) if session_id else ledger.SAFE
+
+
+def _entries(
+    transaction_id: UUID, account: str, amount_minor: int, currency: str, reference: UUID
+) -> list[ledger.Entry]:
+    return [
+        ledger.Entry(
+            transaction_id=transaction_id,
+            account=name,
+            amount_minor=amount,
+            currency=currency,
+            reference=reference,
+        )
+        for name, amount in ((account, amount_minor), (ledger.ORDERS, -amount_minor))
+    ]
+
+
+def _open_operation(row: Record) -> OpenOperation:
+    return OpenOperation(
+        operation_id=row["operation_id"],
+        intent_id=row["id"],
+        reference=row["reference"],
+        kind=Kind(row["kind"]),
+        amount_minor=row["wanted_minor"],
+        currency=row["currency"],
+        processor=row["processor"],
+        processor_reference=row["processor_reference"],
+        payment_method=row["payment_method"],
+        attempts=row["attempts"],
+    )
+
+
+def _intent(row: Record) -> Intent:
+    return Intent(
+        id=row["id"],
+        reference=row["reference"],
+        tender=row["tender"],
+        processor=row["processor"],
+        processor_reference=row["processor_reference"],
+        session_id=row["session_id"],
+        currency=row["currency"],
+        amount_minor=row["amount_minor"],
+        tendered_minor=row["tendered_minor"],
+        state=IntentState(row["state"]),
+        authorized_minor=row["authorized_minor"],
+        captured_minor=row["captured_minor"],
+        voided_minor=row["voided_minor"],
+        refunded_minor=row["refunded_minor"],
+    )
+
+
+def payment_state(intents: Sequence[Intent], *, due_minor: int) -> str:
+    """The payment state of an order from its tenders and what it costs now. See ``api.md`` for the words."""
+    states = {intent.state for intent in intents}
+    captured = sum(intent.captured_minor for intent in intents)
+    refunded = sum(intent.refunded_minor for intent in intents)
+    authorized = sum(intent.authorized_minor - intent.captured_minor - intent.voided_minor for intent in intents)
+    if IntentState.UNKNOWN in states:
+        return "unknown"
+    if IntentState.PENDING in states:
+        return "pending"
+    if refunded:
+        return "refunded" if refunded == captured else "partially_refunded"
+    if captured >= due_minor and (captured or not intents):
+        return "paid"
+    if captured:
+        return "partially_captured"
+    if authorized:
+        return "authorized"
+    return "voided" if IntentState.VOIDED in states else "unpaid"

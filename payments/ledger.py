@@ -1,0 +1,122 @@
+"""The double-entry ledger: every change of money is a transaction whose entries add up to nothing.
+
+A debit is positive. Accounts: ``orders`` (what customers owe us, so a payment credits it), ``drawer:<session>``,
+``safe``, ``over_short``, ``processor:<name>``.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+
+ORDERS: Final = "orders"
+SAFE: Final = "safe"
+OVER_SHORT: Final = "over_short"
+FINDINGS_MAX: Final = 100
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of a transaction."""
+
+    transaction_id: UUID
+    account: str
+    amount_minor: int
+    currency: str
+    reference: UUID | None = None
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One difference: which invariant, where, and what both sides say."""
+
+    invariant: str
+    subject: str
+    expected: int
+    found: int
+
+
+Columns = tuple[list[UUID], list[str], list[int], list[str], list[UUID | None]]
+
+
+def drawer(session_id: UUID) -> str:
+    """The account of the cash in one drawer session."""
+    return f"drawer:{session_id}"
+
+
+def processor(name: str) -> str:
+    """The account of what a processor holds for us."""
+    return f"processor:{name}"
+
+
+def columns(entries: Iterable[Entry]) -> Columns:
+    """The entries as the five arrays that a statement unnests; those of no amount are left out."""
+    kept = [entry for entry in entries if entry.amount_minor]
+    return (
+        [entry.transaction_id for entry in kept],
+        [entry.account for entry in kept],
+        [entry.amount_minor for entry in kept],
+        [entry.currency for entry in kept],
+        [entry.reference for entry in kept],
+    )
+
+
+UNBALANCED = """
+SELECT transaction_id::text || ' ' || currency AS subject, 0::bigint AS expected, sum(amount_minor)::bigint AS found
+FROM payments.entries
+GROUP BY transaction_id, currency
+HAVING sum(amount_minor) <> 0
+ORDER BY transaction_id
+LIMIT $1
+"""
+
+CACHED = """
+SELECT intent.id::text || ' ' || kind.kind AS subject, kind.expected, kind.found
+FROM payments.intents AS intent
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'authorize'), 0)::bigint AS authorized,
+           coalesce(sum(amount_minor) FILTER (WHERE kind = 'capture'), 0)::bigint AS captured,
+           coalesce(sum(amount_minor) FILTER (WHERE kind = 'void'), 0)::bigint AS voided,
+           coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded
+    FROM payments.operations WHERE intent_id = intent.id AND state = 'succeeded'
+) AS done ON true
+CROSS JOIN LATERAL (VALUES
+    ('authorized', CASE WHEN intent.processor IS NULL THEN done.captured ELSE done.authorized END,
+     intent.authorized_minor),
+    ('captured', done.captured, intent.captured_minor),
+    ('voided', done.voided, intent.voided_minor),
+    ('refunded', done.refunded, intent.refunded_minor)
+) AS kind (kind, expected, found)
+WHERE kind.expected <> kind.found
+ORDER BY intent.id
+LIMIT $1
+"""
+
+POSTED = """
+SELECT coalesce(owed.reference, paid.reference)::text AS subject,
+       coalesce(paid.total, 0)::bigint AS expected, coalesce(-owed.total, 0)::bigint AS found
+FROM (
+    SELECT reference, sum(amount_minor) AS total FROM payments.entries WHERE account = 'orders' GROUP BY reference
+) AS owed
+FULL JOIN (
+    SELECT reference, sum(captured_minor - refunded_minor) AS total FROM payments.intents GROUP BY reference
+) AS paid ON paid.reference = owed.reference
+WHERE coalesce(-owed.total, 0) <> coalesce(paid.total, 0)
+ORDER BY 1
+LIMIT $1
+"""
+
+_CHECKS: Final = (
+    ("M1 every ledger transaction adds up to nothing", UNBALANCED),
+    ("M4 an intent's sums are those of its operations", CACHED),
+    ("M4 the ledger has what the intents captured less what they refunded", POSTED),
+)
+
+
+async def verify(db: Connection) -> list[Finding]:
+    """Every difference in the books of this room, ``FINDINGS_MAX`` of each kind at most; empty is good."""
+    return [
+        Finding(invariant=invariant, subject=row["subject"], expected=row["expected"], found=row["found"])
+        for invariant, statement in _CHECKS
+        for row in await db.fetch(statement, FINDINGS_MAX)
+    ]

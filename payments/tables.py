@@ -1,0 +1,152 @@
+"""Tables of the room `payments`: intents, what was tried for them, the double-entry ledger, and drawers."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+metadata: Final = MetaData(
+    schema="payments",
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    },
+)
+
+# One row per tender of a sale. The sums are a cache of `operations`, kept in the same statement.
+intents: Final = Table(
+    "intents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("reference", Uuid, nullable=False),
+    Column("tender", Text, nullable=False),
+    Column("processor", Text),
+    Column("processor_reference", Text),
+    Column("session_id", Uuid),
+    Column("currency", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("tendered_minor", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("authorized_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("captured_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("voided_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("refunded_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("amount_minor >= 0", name="amount"),
+    CheckConstraint(
+        "state IN ('pending', 'unknown', 'authorized', 'captured', 'voided', 'declined', 'failed')", name="state"
+    ),
+    CheckConstraint("captured_minor + voided_minor <= authorized_minor", name="captured_within_authorized"),
+    CheckConstraint("authorized_minor <= amount_minor", name="authorized_within_amount"),
+    CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded_within_captured"),
+    CheckConstraint("(processor IS NULL) = (tender = 'cash')", name="cash_needs_no_processor"),
+    Index("ix_intents_reference", "reference"),
+    Index("ix_intents_session_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),
+    postgresql_with={"fillfactor": "80"},
+)
+
+# Append-only: an operation is one 'pending' row (remote ones only), any number of 'unknown' ones, and one final row.
+operations: Final = Table(
+    "operations",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("operation_id", Uuid, nullable=False),
+    Column("intent_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("reference", Text),
+    Column("decline_code", Text),
+    Column("detail", Text),
+    Column("at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["intent_id"], ["payments.intents.id"]),
+    CheckConstraint("kind IN ('authorize', 'capture', 'void', 'refund')", name="kind"),
+    CheckConstraint("state IN ('pending', 'unknown', 'succeeded', 'declined', 'failed')", name="state"),
+    CheckConstraint("amount_minor >= 0", name="amount"),
+    Index("ix_operations_intent_id", "intent_id"),
+    Index("uq_operations_begun", "operation_id", unique=True, postgresql_where=text("state = 'pending'")),
+    Index(
+        "uq_operations_final",
+        "operation_id",
+        unique=True,
+        postgresql_where=text("state IN ('succeeded', 'declined', 'failed')"),
+    ),
+)
+
+# Remote operations that wait for their outcome: the work list of the completer, emptied by the final row.
+open_operations: Final = Table(
+    "open_operations",
+    metadata,
+    Column("operation_id", Uuid, primary_key=True),
+    Column("intent_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("payment_method", Text),
+    Column("attempts", BigInteger, nullable=False, server_default=text("0")),
+    Column("begun_at", DateTime(timezone=True), nullable=False),
+    Column("next_try_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["intent_id"], ["payments.intents.id"]),
+    Index("ix_open_operations_next_try_at", "next_try_at"),
+    Index("ix_open_operations_intent_id", "intent_id"),
+)
+
+entries: Final = Table(
+    "entries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("transaction_id", Uuid, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reference", Uuid),
+    Column("at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("amount_minor <> 0", name="amount"),
+    # One transaction touches an account once: a posting that comes twice is refused by the table itself.
+    Index("uq_entries_transaction_id_account", "transaction_id", "account", unique=True),
+    Index("ix_entries_reference", "reference", postgresql_where=text("reference IS NOT NULL")),
+    Index("ix_entries_account", "account", "id"),
+)
+
+registers: Final = Table(
+    "registers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("location_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("uq_registers_location_id_name", "location_id", "name", unique=True),
+)
+
+register_sessions: Final = Table(
+    "register_sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("register_id", Uuid, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("opening_float_minor", BigInteger, nullable=False),
+    Column("expected_minor", BigInteger),
+    Column("counted_minor", BigInteger),
+    Column("opened_by", Text, nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False),
+    Column("closed_by", Text),
+    Column("closed_at", DateTime(timezone=True)),
+    ForeignKeyConstraint(["register_id"], ["payments.registers.id"]),
+    CheckConstraint("opening_float_minor >= 0 AND (counted_minor IS NULL OR counted_minor >= 0)", name="amounts"),
+    CheckConstraint("(closed_at IS NULL) = (counted_minor IS NULL)", name="closed_by_a_count"),
+    Index("uq_register_sessions_open", "register_id", unique=True, postgresql_where=text("closed_at IS NULL")),
+)

@@ -1,0 +1,267 @@
+"""Carts: made, filled, told how to be delivered, and seen, each time priced anew."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+from msgspec import Meta
+
+from commercehub import auth, ids
+from commercehub.api.call import Answer, Call
+from commercehub.api.errors import FieldError, Problem
+from commercehub.api.fields import Barcode, Country, Currency, Id, Name, Quantity, Sku, read_barcode
+from commercehub.api.routing import route
+from commercehub.auth import Permission
+from commercehub.sales import carts
+from commercehub.sales.carts import Address, Cart, Edit
+from commercehub.views.cart_page import CartView, conceal, show_cart
+from commercehub.workflows.refusals import DeliveryNotOffered
+
+CART_CODES = ("cart_already_checked_out", "version_conflict")
+
+
+class NewCart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a cart begins with. Its channel, and the currency unless named, are those of the key."""
+
+    currency: Currency | None = None
+
+
+class NewLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Units of one variant, named by its SKU or scanned by its barcode."""
+
+    sku: Sku | None = None
+    barcode: Barcode | None = None
+    quantity: Quantity = 1
+
+
+class LineChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line's new quantity."""
+
+    quantity: Quantity
+
+
+class AddressInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to send it."""
+
+    name: Name
+    line1: Name
+    city: Name
+    postal_code: Annotated[str, Meta(min_length=1, max_length=20)]
+    country: Country
+    line2: Name | None = None
+    region: Name | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the lines reach the customer: all of them, or those in ``line_ids``."""
+
+    method: Literal["ship", "express", "pickup", "carry_out", "digital"]
+    address: AddressInput | None = None
+    location_id: Id | None = None
+    line_ids: Annotated[list[Id], Meta(min_length=1, max_length=carts.LINES_MAX)] | None = None
+
+
+def cart_token(secret: str, cart_id: UUID) -> str:
+    """What opens a guest's cart. Derived, so that it can be shown again and need not be kept."""
+    return hmac.new(secret.encode(), b"cart:" + cart_id.bytes, "sha256").hexdigest()
+
+
+@route(
+    "POST",
+    "/v1/carts",
+    permission=Permission.CARTS,
+    body=NewCart,
+    answer=CartView,
+    status=201,
+)
+async def create_cart(call: Call) -> Answer:
+    """Open a cart. A guest's cart comes with the token that opens it."""
+    given = await call.read(NewCart)
+    channel, location_id = call.principal.sales_channel, call.principal.location_id
+    cart_id = ids.new()
+    token = cart_token(call.hub.settings.secret, cart_id)
+
+    async def work(db: Connection, now: datetime) -> CartView:
+        await carts.create_cart(
+            db,
+            cart_id=cart_id,
+            sales_channel_id=channel.id,
+            channel=channel.kind,
+            location_id=location_id,
+            token_hash=auth.digest(token),
+            currency=given.currency or channel.currency,
+            tax_included=channel.tax_included,
+            delivery_id=ids.new(),
+            now=now,
+        )
+        cart = await carts.read_cart(db, cart_id=cart_id, owner=carts.Owner())
+        return await show_cart(db, cart, clock_offset=call.database.clock_offset, token=token)
+
+    answer = await call.once(work, status=201, conceal=conceal)
+    if answer.body is not None:
+        # The stored answer holds no token: it is derived again for whoever sent the same request again.
+        stored = msgspec.json.decode(answer.body, type=CartView)
+        again = cart_token(call.hub.settings.secret, ids.parse("cart", stored.id))
+        return Answer(
+            content=msgspec.structs.replace(stored, token=again), status=answer.status, headers=answer.headers
+        )
+    return answer
+
+
+@route("GET", "/v1/carts/{cart_id}", permission=Permission.CARTS, answer=CartView)
+async def get_cart(call: Call, cart_id: UUID) -> CartView:
+    """The cart as it is now."""
+    async with call.database.connection() as db:
+        cart = await carts.read_cart(db, cart_id=cart_id, owner=call.owner)
+        return await show_cart(db, cart, clock_offset=call.database.clock_offset)
+
+
+@route(
+    "POST",
+    "/v1/carts/{cart_id}/lines",
+    permission=Permission.CARTS,
+    body=NewLine,
+    answer=CartView,
+    codes=("unknown_variant", "invalid_barcode", "no_price", "too_many_lines", "quantity_too_large", *CART_CODES),
+)
+async def add_line(call: Call, cart_id: UUID) -> Answer:
+    """Add units of a variant; a SKU that is in the cart gets more of it."""
+    given = await call.read(NewLine, first=_knows(call, cart_id))
+    if (given.sku is None) == (given.barcode is None):
+        where = FieldError(pointer="/sku", detail="Give sku or barcode, one of the two.")
+        raise Problem("invalid_request", where.detail, errors=[where])
+    gtin = read_barcode(given.barcode, "/barcode") if given.barcode is not None else None
+    edit = _edit(call, cart_id)
+
+    async def work(db: Connection, now: datetime) -> CartView:
+        cart = await carts.add_line(
+            db, edit, line_id=ids.new(), sku=given.sku, gtin14=gtin, quantity=given.quantity, now=now
+        )
+        return await _show(call, db, cart)
+
+    return await _reveal(call, cart_id, await call.once(work, subject=cart_id, conceal=conceal))
+
+
+@route(
+    "PATCH",
+    "/v1/carts/{cart_id}/lines/{line_id}",
+    permission=Permission.CARTS,
+    body=LineChange,
+    answer=CartView,
+    codes=CART_CODES,
+)
+async def change_line(call: Call, cart_id: UUID, line_id: UUID) -> CartView:
+    """Set a line's quantity."""
+    given = await call.read(LineChange, first=_knows(call, cart_id))
+    edit = _edit(call, cart_id)
+
+    async def work(db: Connection, now: datetime) -> CartView:
+        cart = await carts.change_line(db, edit, line_id=line_id, quantity=given.quantity, now=now)
+        return await _show(call, db, cart)
+
+    return await call.database.transaction(work)
+
+
+@route(
+    "DELETE",
+    "/v1/carts/{cart_id}/lines/{line_id}",
+    permission=Permission.CARTS,
+    answer=CartView,
+    codes=CART_CODES,
+)
+async def remove_line(call: Call, cart_id: UUID, line_id: UUID) -> CartView:
+    """Take a line out."""
+    edit = _edit(call, cart_id)
+
+    async def work(db: Connection, now: datetime) -> CartView:
+        cart = await carts.remove_line(db, edit, line_id=line_id, now=now)
+        return await _show(call, db, cart)
+
+    return await call.database.transaction(work)
+
+
+@route(
+    "PUT",
+    "/v1/carts/{cart_id}/delivery",
+    permission=Permission.CARTS,
+    body=Delivery,
+    answer=CartView,
+    codes=("delivery_not_offered", *CART_CODES),
+)
+async def set_delivery(call: Call, cart_id: UUID) -> CartView:
+    """Say how all lines, or some, reach the customer."""
+    given = await call.read(Delivery, first=_knows(call, cart_id))
+    address, location_id = _where(call, given)
+    line_ids = None if given.line_ids is None else [call.id("line", line_id) for line_id in given.line_ids]
+    edit = _edit(call, cart_id)
+    delivery_id = ids.new()
+
+    async def work(db: Connection, now: datetime) -> CartView:
+        cart = await carts.set_delivery(
+            db,
+            edit,
+            delivery_id=delivery_id,
+            method=given.method,
+            location_id=location_id,
+            address_id=ids.new() if address else None,
+            address=address,
+            line_ids=line_ids,
+            now=now,
+        )
+        if any(each.rate is None for each in cart.deliveries.values() if each.id == delivery_id):
+            raise DeliveryNotOffered(given.method)
+        return await _show(call, db, cart)
+
+    return await call.database.transaction(work)
+
+
+def _where(call: Call, given: Delivery) -> tuple[Address | None, UUID | None]:
+    """The address or the location that the method needs; what it does not need is refused."""
+    if given.method in {"ship", "express"}:
+        if given.address is None or given.location_id is not None:
+            where = FieldError(pointer="/address", detail=f"{given.method} needs an address, and no location_id.")
+            raise Problem("invalid_request", where.detail, errors=[where])
+        return msgspec.convert(given.address, Address, from_attributes=True), None
+    if given.method != "carry_out" or call.principal.location_id is None:
+        raise DeliveryNotOffered(given.method)
+    if given.address is not None or given.location_id not in {None, ids.show("loc", call.principal.location_id)}:
+        where = FieldError(pointer="/location_id", detail="Goods are carried out of the till's own location.")
+        raise Problem("invalid_request", where.detail, errors=[where])
+    return None, call.principal.location_id
+
+
+def _knows(call: Call, cart_id: UUID) -> Callable[[Connection], Awaitable[Cart]]:
+    return lambda db: carts.read_cart(db, cart_id=cart_id, owner=call.owner)
+
+
+def _edit(call: Call, cart_id: UUID) -> Edit:
+    return Edit(cart_id=cart_id, owner=call.owner, version=call.if_match())
+
+
+async def _show(call: Call, db: Connection, cart: Cart) -> CartView:
+    return await show_cart(db, cart, clock_offset=call.database.clock_offset)
+
+
+async def _reveal(call: Call, cart_id: UUID, answer: Answer) -> Answer:
+    """A stored answer keeps no address: where it is said again, it is read from its one home."""
+    if answer.body is None:
+        return answer
+    stored = msgspec.json.decode(answer.body, type=CartView)
+    async with call.database.connection() as db:
+        cart = await carts.read_cart(db, cart_id=cart_id, owner=call.owner)
+        now = await show_cart(db, cart, clock_offset=call.database.clock_offset)
+    addresses = {line_id: each.address for each in now.deliveries for line_id in each.line_ids}
+    deliveries = [
+        msgspec.structs.replace(each, address=next((addresses.get(line_id) for line_id in each.line_ids), None))
+        for each in stored.deliveries
+    ]
+    return Answer(
+        content=msgspec.structs.replace(stored, deliveries=deliveries), status=answer.status, headers=answer.headers
+    )
+
+
+ROUTES = (create_cart, get_cart, add_line, change_line, remove_line, set_delivery)

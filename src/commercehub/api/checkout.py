@@ -1,0 +1,123 @@
+"""Checkout: one call that makes an order of a cart, safe to repeat with the same key."""
+
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from commercehub import ids
+from commercehub.api.call import Answer, Call
+from commercehub.api.errors import Problem
+from commercehub.api.fields import Email, Id, Phone, PositiveMoney
+from commercehub.api.routing import route
+from commercehub.auth import Permission
+from commercehub.sales import carts
+from commercehub.sales.orders import Order
+from commercehub.views.order_page import OrderView, show_order
+from commercehub.workflows import checkout
+from commercehub.workflows.payment_results import Render
+from commercehub.workflows.refusals import UnknownProcessor
+from commercehub.workflows.tenders import TENDERS_MAX, Tender
+from payments.money import Money
+
+PROCESSOR_DEFAULT: Final = "sandbox"
+
+
+class TenderInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A way to pay. The last one without ``amount`` pays the rest."""
+
+    type: Literal["card", "cash"]
+    amount: PositiveMoney | None = None
+    tendered: PositiveMoney | None = None
+    processor: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
+    payment_method: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None = None
+
+
+class CheckoutInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a cart is paid with, and whom the order is for."""
+
+    tenders: Annotated[list[TenderInput], Meta(max_length=TENDERS_MAX)] = []
+    email: Email | None = None
+    phone: Phone | None = None
+    expected_total: PositiveMoney | None = None
+    register_id: Id | None = None
+
+
+def renderer(base_url: str) -> Render:
+    """How answers about orders are written, for whoever finishes them."""
+
+    def declined(order: Order, decline_code: str | None) -> str:
+        path = f"/v1/carts/{ids.show('cart', order.cart_id)}/checkout"
+        if decline_code is None:
+            problem = Problem("payment_not_completed", "The processor knows of no charge. The cart is open again.")
+        else:
+            detail = "Nothing is held and nothing was charged. The cart is open again."
+            problem = Problem("payment_declined", detail, facts={"decline_code": decline_code})
+        return problem.body(instance=path, base_url=base_url).decode()
+
+    return Render(
+        order=lambda order, work, url: msgspec.json.encode(
+            show_order(order, work, base_url=base_url, next_url=url)
+        ).decode(),
+        declined=declined,
+    )
+
+
+@route(
+    "POST",
+    "/v1/carts/{cart_id}/checkout",
+    permission=Permission.CARTS,
+    body=CheckoutInput,
+    answer=OrderView,
+    status=201,
+    needs_key=True,
+    codes=(
+        *("payment_declined", "payment_not_completed", "out_of_stock", "total_changed", "no_open_session"),
+        *("cart_already_checked_out", "empty_cart", "delivery_required", "contact_required", "tender_mismatch"),
+        *("register_required", "no_price", "unknown_processor", "secret_in_request"),
+    ),
+)
+async def check_out(call: Call, cart_id: UUID) -> Answer:
+    """Make an order of a cart. 201 with the order; 202 while its payment is not known or waits for the payer."""
+    owner = call.owner
+    given = await call.read(CheckoutInput, first=lambda db: carts.read_cart(db, cart_id=cart_id, owner=owner))
+    request = checkout.Checkout(
+        cart_id=cart_id,
+        owner=owner,
+        actor=call.actor,
+        claim=await call.claim(subject=cart_id),
+        tenders=tuple(_tender(call, tender) for tender in given.tenders),
+        register_id=call.id("reg", given.register_id) if given.register_id else None,
+        email=given.email,
+        phone=given.phone,
+        expected_total=_money(given.expected_total),
+    )
+    stored, is_replay = await checkout.buy(
+        call.database, call.hub.processors, request, render=renderer(call.hub.settings.base_url)
+    )
+    headers = {"Idempotent-Replayed": "true"} if is_replay else {}
+    return Answer(body=stored.body.encode(), status=stored.status, headers=headers)
+
+
+def _tender(call: Call, given: TenderInput) -> Tender:
+    amount, tendered = _money(given.amount), _money(given.tendered)
+    if given.type == "cash":
+        if not call.principal.may(Permission.TILL):
+            raise Problem("forbidden", "Cash is taken at a till.")
+        if given.payment_method is not None or given.processor is not None:
+            raise Problem("tender_mismatch", "Cash has no payment_method and no processor.")
+        return Tender(type="cash", amount=amount, tendered=tendered)
+    if given.payment_method is None or given.tendered is not None:
+        raise Problem("tender_mismatch", "A card needs its payment_method, and nothing is tendered.")
+    processor = given.processor or PROCESSOR_DEFAULT
+    if processor not in call.hub.processors:
+        raise UnknownProcessor(processor)
+    return Tender(type="card", amount=amount, processor=processor, payment_method=given.payment_method)
+
+
+def _money(given: PositiveMoney | None) -> Money | None:
+    return Money(given.amount, given.currency) if given else None
+
+
+ROUTES = (check_out,)

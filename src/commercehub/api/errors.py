@@ -1,0 +1,238 @@
+"""Every refusal as RFC 9457 ``application/problem+json``, with a stable ``code`` to program against.
+
+``CODES`` is the list of all codes; ``_TABLE`` gives each error of the rooms and workflows its code and its facts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+import fulfillment
+import inventory
+import payments
+from commercehub import database, idempotency, ids
+from commercehub.sales import errors as sales
+from commercehub.workflows import refusals
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 1
+
+CODES: Final[Mapping[str, tuple[int, str]]] = {
+    "barcode_taken": (409, "Another variant has this barcode"),
+    "busy": (503, "The hub is busy"),
+    "cart_already_checked_out": (409, "The cart has been checked out"),
+    "code_taken": (409, "Another location has this code"),
+    "contact_required": (422, "An e-mail address or a phone number is needed"),
+    "delivery_not_offered": (422, "The delivery cannot be had"),
+    "delivery_required": (422, "The cart does not say how its goods are delivered"),
+    "empty_cart": (422, "The cart is empty"),
+    "forbidden": (403, "The credential does not allow this"),
+    "handle_taken": (409, "Another product has this handle"),
+    "idempotency_in_progress": (409, "A request with this key is being worked on"),
+    "idempotency_key_required": (400, "An Idempotency-Key header is needed"),
+    "idempotency_key_reused": (422, "The key belongs to another request"),
+    "insufficient_stock": (409, "Less would be left than is promised"),
+    "internal_error": (500, "The hub made a mistake"),
+    "invalid_barcode": (422, "The barcode is not valid"),
+    "invalid_cursor": (400, "The cursor is not one of ours"),
+    "invalid_request": (400, "The request cannot be read"),
+    "invalid_transition": (409, "This step is out of turn"),
+    "method_not_allowed": (405, "The method is not allowed here"),
+    "name_taken": (409, "Another register has this name"),
+    "no_open_session": (409, "No drawer is open"),
+    "no_price": (422, "The variant has no price here"),
+    "not_cancellable": (409, "It is too late to cancel"),
+    "not_found": (404, "There is no such thing"),
+    "not_on_this_list": (422, "This is not on the list"),
+    "out_of_stock": (409, "Not enough is in stock"),
+    "payment_declined": (402, "The payment was declined"),
+    "payment_not_completed": (402, "The payment was not completed"),
+    "quantity_too_large": (422, "The quantity is too large"),
+    "rate_limited": (429, "Too many requests"),
+    "register_required": (422, "Several drawers are open"),
+    "request_too_large": (413, "The request is too large"),
+    "secret_already_shown": (409, "The secret was shown before"),
+    "secret_in_request": (422, "A card number has no place here"),
+    "session_already_open": (409, "The drawer is open already"),
+    "sku_taken": (409, "Another variant has this SKU"),
+    "tender_mismatch": (422, "The tenders do not fit what is due"),
+    "too_many_lines": (422, "The cart is full"),
+    "total_changed": (409, "The total has changed"),
+    "unaccounted_units": (422, "Not every unit is accounted for"),
+    "unauthenticated": (401, "A credential is needed"),
+    "unknown_processor": (422, "There is no such processor"),
+    "unknown_variant": (422, "No variant has this SKU or barcode"),
+    "unreadable_file": (422, "The file cannot be read"),
+    "unsupported_media_type": (415, "The format is not supported"),
+    "version_conflict": (412, "Somebody edited it meanwhile"),
+}
+
+
+class FieldError(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one field: a JSON pointer (RFC 6901) into the body, or ``?name`` for a query parameter."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Exception):
+    """A refusal on its way to the caller. ``facts`` are extension members."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        facts: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status, self.title = CODES[code]
+        self.detail = detail
+        self.errors = errors
+        self.facts = facts or {}
+        self.headers = dict(headers or {})
+        if self.status in {429, 503}:
+            self.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+
+    def body(self, *, instance: str, base_url: str) -> bytes:
+        """The document."""
+        document: dict[str, object] = {
+            "type": f"{base_url}/problems/{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "code": self.code,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return msgspec.json.encode(document | dict(self.facts))
+
+
+def not_found() -> Problem:
+    """What is said of everything that the caller may not know of, whether it exists or not."""
+    return Problem("not_found", "It does not exist, or this credential may not know of it.")
+
+
+def problem_for(error: Exception) -> Problem | None:
+    """The refusal that an error of a room or a workflow means; ``None``: nobody foresaw it."""
+    if isinstance(error, Problem):
+        return error
+    for kind in type(error).__mro__:
+        make = _TABLE.get(kind)
+        if make is not None:
+            return make(error)
+    return None
+
+
+def _plain(code: str, detail: str) -> Callable[[Any], Problem]:
+    return lambda _: Problem(code, detail)
+
+
+def _unknown(_: Any) -> Problem:
+    return not_found()
+
+
+def _closed(error: sales.CartClosed) -> Problem:
+    facts = {"order_id": ids.show("ord", error.order_id), "state": error.state} if error.order_id else {}
+    return Problem("cart_already_checked_out", "The cart has made an order, or is making one.", facts=facts)
+
+
+def _short(error: refusals.OutOfStock) -> Problem:
+    lines: list[dict[str, object]] = []
+    for short in error.shortages:
+        line: dict[str, object] = {"sku": short.sku, "requested": short.requested, "available": short.available}
+        if short.location_id != UUID(int=0):
+            line["location_id"] = ids.show("loc", short.location_id)
+        lines.append(line)
+    return Problem("out_of_stock", "Some lines cannot be had. No tender was touched.", facts={"lines": lines})
+
+
+def _out_of_turn(error: fulfillment.InvalidTransition) -> Problem:
+    return Problem(
+        "invalid_transition",
+        f"What is {error.state} does not become {error.wanted}.",
+        facts={"state": error.state, "allowed": error.allowed},
+    )
+
+
+def _tender(error: refusals.TenderMismatch) -> Problem:
+    where = FieldError(pointer=f"/tenders/{error.position}", detail=error.detail)
+    return Problem("tender_mismatch", error.detail, errors=[where])
+
+
+def _changed(error: refusals.TotalChanged) -> Problem:
+    return Problem("total_changed", "The cart costs something else now.", facts={"total": error.total})
+
+
+def _version(error: sales.VersionConflict) -> Problem:
+    return Problem("version_conflict", f"It is at version {error.current} now.", facts={"version": error.current})
+
+
+def _low(error: inventory.StockTooLow) -> Problem:
+    facts = {"sku": error.sku, "location_id": ids.show("loc", error.location_id)}
+    return Problem("insufficient_stock", f"{error.sku} would fall below what is promised.", facts=facts)
+
+
+def _uncounted(error: fulfillment.UnaccountedUnits) -> Problem:
+    facts = {"sku": error.sku, "expected": error.expected, "counted": error.counted}
+    return Problem("unaccounted_units", f"{error.counted} of {error.expected} units of {error.sku}.", facts=facts)
+
+
+_TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
+    database.DatabaseUnavailable: _plain("busy", "The database does not answer. Nothing was done; try again."),
+    database.Raced: _plain("busy", "Too many were faster. Nothing was done; try again."),
+    idempotency.KeyReused: _plain("idempotency_key_reused", "An earlier request with this key had another body."),
+    idempotency.InProgress: lambda _: Problem(
+        "idempotency_in_progress",
+        "An earlier request with this key is not finished.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    ),
+    inventory.LocationNotFound: _unknown,
+    inventory.LocationCodeTaken: _plain("code_taken", "Location codes are unique ignoring case."),
+    inventory.StockTooLow: _low,
+    inventory.ReservationSettled: _plain("invalid_transition", "The goods were let go of or have left already."),
+    payments.NoOpenSession: _plain("no_open_session", "Open the drawer with a float first."),
+    payments.RegisterNotFound: _unknown,
+    payments.RegisterNameTaken: _plain("name_taken", "Register names are unique at a location."),
+    payments.SessionAlreadyOpen: _plain("session_already_open", "Close the drawer with a count first."),
+    payments.IntentSettled: _plain("invalid_transition", "Not that much of the payment is left."),
+    fulfillment.FulfillmentNotFound: _unknown,
+    fulfillment.InvalidTransition: _out_of_turn,
+    fulfillment.NotOnThisList: lambda error: Problem(
+        "not_on_this_list", f"{error.sku} is not part of this fulfillment.", facts={"sku": error.sku}
+    ),
+    fulfillment.UnaccountedUnits: _uncounted,
+    sales.CartNotFound: _unknown,
+    sales.CartClosed: _closed,
+    sales.LineNotFound: _unknown,
+    sales.OrderNotFound: _unknown,
+    sales.ProductNotFound: _unknown,
+    sales.VersionConflict: _version,
+    sales.VariantNotFound: lambda error: Problem("unknown_variant", f"No variant has {error.wanted!r}."),
+    sales.NoPrice: lambda error: Problem("no_price", f"{error.sku} has no price in {error.currency}."),
+    sales.TooManyLines: _plain("too_many_lines", "A cart has 200 lines at most."),
+    sales.QuantityTooLarge: _plain("quantity_too_large", "A line holds 1,000,000 units at most."),
+    sales.NotCancellable: lambda error: Problem(
+        "not_cancellable", f"The order is {error.state}, or goods were picked, or money was taken."
+    ),
+    sales.SkuTaken: lambda error: Problem("sku_taken", f"SKUs are unique ignoring case: {error.sku!r}."),
+    sales.BarcodeTaken: lambda error: Problem("barcode_taken", f"A barcode belongs to one variant: {error.barcode!r}."),
+    sales.HandleTaken: lambda error: Problem("handle_taken", f"Handles are unique ignoring case: {error.handle!r}."),
+    refusals.EmptyCart: _plain("empty_cart", "Add a line first."),
+    refusals.DeliveryRequired: _plain("delivery_required", "Say how the goods are delivered first."),
+    refusals.DeliveryNotOffered: lambda error: Problem(
+        "delivery_not_offered", f"{error.method!r} is not offered for this cart."
+    ),
+    refusals.ContactRequired: _plain("contact_required", "A guest gives email or phone."),
+    refusals.RegisterRequired: _plain("register_required", "Say which one with register_id."),
+    refusals.TotalChanged: _changed,
+    refusals.TenderMismatch: _tender,
+    refusals.UnknownProcessor: lambda error: Problem("unknown_processor", f"No processor is called {error.name!r}."),
+    refusals.OutOfStock: _short,
+}

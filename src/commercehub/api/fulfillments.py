@@ -1,0 +1,342 @@
+"""The fulfillment floor: what is to be done at a location, and each step of it."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+from msgspec import Meta
+
+import fulfillment
+from commercehub import ids
+from commercehub.api.call import Answer, Call
+from commercehub.api.errors import FieldError, Problem
+from commercehub.api.fields import (
+    BATCH_MAX,
+    PAGE_DEFAULT,
+    Barcode,
+    Id,
+    Limit,
+    Page,
+    Quantity,
+    Sku,
+    read_barcode,
+    read_cursor,
+    write_cursor,
+)
+from commercehub.api.routing import route
+from commercehub.auth import Permission
+from commercehub.sales import catalog
+from commercehub.sales.orders import Order
+from commercehub.workflows import shipping
+from commercehub.workflows.shipping import Step
+from fulfillment import Fulfillment, State
+
+PARCELS_MAX: Final = 50
+STEP_CODES: Final = ("invalid_transition",)
+
+
+class FulfillmentLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of one order line."""
+
+    line_id: str
+    sku: str
+    quantity: int
+    picked: int
+
+
+class ParcelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A parcel, and how to follow it."""
+
+    weight_grams: int | None
+    carrier: str | None
+    tracking_number: str | None
+
+
+class FulfillmentView(msgspec.Struct, frozen=True, kw_only=True):
+    """Work at one location for one order."""
+
+    id: str
+    order_id: str
+    kind: str
+    method: str
+    state: str
+    location_id: str
+    version: int
+    created_at: datetime
+    lines: list[FulfillmentLineView]
+    parcels: list[ParcelView]
+
+
+class FulfillmentSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to look for; all that is given has to fit."""
+
+    location_id: Id | None = None
+    order_id: Id | None = None
+    state: Annotated[str, Meta(max_length=20)] | None = None
+    kind: Literal["ship", "pickup"] | None = None
+    limit: Limit = PAGE_DEFAULT
+    cursor: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A step that needs no words."""
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Units off the shelf, by SKU or as scanned."""
+
+    sku: Sku | None = None
+    barcode: Barcode | None = None
+    quantity: Quantity
+
+
+class Picked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every unit of the list, off the shelf."""
+
+    lines: Annotated[list[Counted], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class ParcelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A parcel."""
+
+    weight_grams: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+
+
+class Packed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The parcels; one of unknown weight unless said otherwise."""
+
+    parcels: Annotated[list[ParcelInput], Meta(min_length=1, max_length=PARCELS_MAX)] = msgspec.field(
+        default_factory=lambda: [ParcelInput()]
+    )
+
+
+class Shipped(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who carries the parcels."""
+
+    carrier: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
+    tracking_number: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
+
+
+Do = Callable[[Connection, Step, Order, Fulfillment, datetime], Awaitable[Fulfillment]]
+
+
+@route(
+    "GET",
+    "/v1/fulfillments",
+    permission=Permission.FULFILL,
+    query=FulfillmentSearch,
+    answer=Page[FulfillmentView],
+    codes=("invalid_cursor",),
+)
+async def list_fulfillments(call: Call) -> Page[FulfillmentView]:
+    """Work at the caller's location, or everywhere, newest first."""
+    wanted = call.query(FulfillmentSearch)
+    location_id = call.id("loc", wanted.location_id) if wanted.location_id else None
+    bound = call.principal.location_id
+    if bound is not None and location_id not in {None, bound}:
+        return Page(data=[])
+    async with call.database.connection() as db:
+        found = await fulfillment.list_fulfillments(
+            db,
+            location_id=bound or location_id,
+            reference=call.id("ord", wanted.order_id) if wanted.order_id else None,
+            state=wanted.state,
+            kind=wanted.kind,
+            before_id=read_cursor(wanted.cursor, UUID),
+            limit=wanted.limit + 1,
+        )
+        page = found[: wanted.limit]
+        parcels = await fulfillment.read_parcels(db, fulfillment_ids=[each.id for each in page])
+    return Page(
+        data=[_view(each, parcels.get(each.id, [])) for each in page],
+        next_cursor=write_cursor(page[-1].id) if len(found) > wanted.limit else None,
+    )
+
+
+@route("GET", "/v1/fulfillments/{fulfillment_id}", permission=Permission.FULFILL, answer=FulfillmentView)
+async def get_fulfillment(call: Call, fulfillment_id: UUID) -> FulfillmentView:
+    """One fulfillment."""
+    async with call.database.connection() as db:
+        found = await fulfillment.read_fulfillment(
+            db, fulfillment_id=fulfillment_id, location_id=call.principal.location_id
+        )
+        parcels = await fulfillment.read_parcels(db, fulfillment_ids=[found.id])
+    return _view(found, parcels.get(found.id, []))
+
+
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/start",
+    permission=Permission.FULFILL,
+    body=Nothing,
+    answer=FulfillmentView,
+    codes=STEP_CODES,
+)
+async def start(call: Call, fulfillment_id: UUID) -> Answer:
+    """Begin to pick."""
+    await _read(call, Nothing, fulfillment_id, State.PICKING)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        return await shipping.start(db, step, order, work, now=now)
+
+    return await _step(call, fulfillment_id, State.PICKING, do)
+
+
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/pick",
+    permission=Permission.FULFILL,
+    body=Picked,
+    answer=FulfillmentView,
+    codes=("not_on_this_list", "unaccounted_units", "invalid_barcode", *STEP_CODES),
+)
+async def pick(call: Call, fulfillment_id: UUID) -> Answer:
+    """Every unit is off the shelf: counted by SKU or scanned."""
+    given = await _read(call, Picked, fulfillment_id, State.PICKED)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        counted = await _count(db, given.lines)
+        return await shipping.pick(db, step, order, work, counted=counted, now=now)
+
+    return await _step(call, fulfillment_id, State.PICKED, do)
+
+
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/pack",
+    permission=Permission.FULFILL,
+    body=Packed,
+    answer=FulfillmentView,
+    codes=STEP_CODES,
+)
+async def pack(call: Call, fulfillment_id: UUID) -> Answer:
+    """The goods are in parcels."""
+    given = await _read(call, Packed, fulfillment_id, State.PACKED)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        weights = [parcel.weight_grams for parcel in given.parcels]
+        return await shipping.pack(db, step, order, work, weights_grams=weights, now=now)
+
+    return await _step(call, fulfillment_id, State.PACKED, do)
+
+
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/ship",
+    permission=Permission.FULFILL,
+    body=Shipped,
+    answer=FulfillmentView,
+    codes=STEP_CODES,
+)
+async def ship(call: Call, fulfillment_id: UUID) -> Answer:
+    """The parcels have left: stock falls, and what they cost is captured by a job."""
+    given = await _read(call, Shipped, fulfillment_id, State.SHIPPED)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        return await shipping.ship(
+            db, step, order, work, carrier=given.carrier, tracking_number=given.tracking_number, now=now
+        )
+
+    return await _step(call, fulfillment_id, State.SHIPPED, do)
+
+
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/deliver",
+    permission=Permission.FULFILL,
+    body=Nothing,
+    answer=FulfillmentView,
+    codes=STEP_CODES,
+)
+async def deliver(call: Call, fulfillment_id: UUID) -> Answer:
+    """The customer has it."""
+    await _read(call, Nothing, fulfillment_id, State.DELIVERED)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        return await shipping.deliver(db, step, order, work, now=now)
+
+    return await _step(call, fulfillment_id, State.DELIVERED, do)
+
+
+def _plan(call: Call, fulfillment_id: UUID, to: State) -> Step:
+    return Step(
+        fulfillment_id=fulfillment_id, location_id=call.principal.location_id, to=to, actor=call.actor
+    )
+
+
+async def _read(call: Call, kind: type[Any], fulfillment_id: UUID, to: State) -> Any:
+    """The body; but who asks for a step out of turn hears that, whatever the body holds."""
+
+    async def in_turn(db: Connection) -> None:
+        found = await fulfillment.read_fulfillment(
+            db, fulfillment_id=fulfillment_id, location_id=call.principal.location_id
+        )
+        fulfillment.check_move(found, to)
+
+    return await call.read(kind, first=in_turn)
+
+
+async def _step(call: Call, fulfillment_id: UUID, to: State, do: Do) -> Answer:
+    step = _plan(call, fulfillment_id, to)
+
+    async def work(db: Connection, now: datetime) -> FulfillmentView:
+        order, found = await shipping.begin_step(db, step)
+        moved = await do(db, step, order, found, now)
+        parcels = await fulfillment.read_parcels(db, fulfillment_ids=[moved.id])
+        return _view(moved, parcels.get(moved.id, []))
+
+    return await call.once(work, subject=fulfillment_id)
+
+
+async def _count(db: Connection, lines: list[Counted]) -> dict[str, int]:
+    """Units by SKU, as it is kept; what the catalog does not know is not on the list either."""
+    counted: dict[str, int] = {}
+    gtins = {}
+    for position, line in enumerate(lines):
+        if (line.sku is None) == (line.barcode is None):
+            where = FieldError(pointer=f"/lines/{position}/sku", detail="Give sku or barcode, one of the two.")
+            raise Problem("invalid_request", where.detail, errors=[where])
+        if line.barcode is not None:
+            gtins[line.barcode] = read_barcode(line.barcode, f"/lines/{position}/barcode")
+    skus = [line.sku for line in lines if line.sku is not None]
+    known = await catalog.find_variants(db, skus=skus, gtin14s=list(gtins.values()))
+    by_name = {variant.sku.lower(): variant.sku for variant in known}
+    by_name |= {variant.gtin14: variant.sku for variant in known if variant.gtin14 is not None}
+    for line in lines:
+        name = line.sku or line.barcode or ""
+        sku = by_name.get(gtins.get(name, name.lower()))
+        if sku is None:
+            raise fulfillment.NotOnThisList(name)
+        counted[sku] = counted.get(sku, 0) + line.quantity
+    return counted
+
+
+def _view(work: Fulfillment, parcels: list[fulfillment.Parcel]) -> FulfillmentView:
+    return FulfillmentView(
+        id=ids.show("ful", work.id),
+        order_id=ids.show("ord", work.reference),
+        kind=work.kind,
+        method=work.method,
+        state=work.state,
+        location_id=ids.show("loc", work.location_id),
+        version=work.version,
+        created_at=work.created_at,
+        lines=[
+            FulfillmentLineView(
+                line_id=ids.show("line", line.line_id), sku=line.sku, quantity=line.quantity, picked=line.picked
+            )
+            for line in work.lines
+        ],
+        parcels=[
+            ParcelView(
+                weight_grams=parcel.weight_grams, carrier=parcel.carrier, tracking_number=parcel.tracking_number
+            )
+            for parcel in parcels
+        ],
+    )
+
+
+ROUTES = (list_fulfillments, get_fulfillment, start, pick, pack, ship, deliver)

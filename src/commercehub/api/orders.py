@@ -1,0 +1,144 @@
+"""Orders, followed from anywhere: one by one, as a list, as a timeline, and called off."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+from msgspec import Meta
+
+from commercehub import events, ids
+from commercehub.api.call import Answer, Call
+from commercehub.api.checkout import renderer
+from commercehub.api.fields import PAGE_DEFAULT, Email, Id, Limit, Page, read_cursor, write_cursor
+from commercehub.api.routing import route
+from commercehub.auth import Permission
+from commercehub.sales import orders
+from commercehub.sales.carts import Owner
+from commercehub.views.order_page import OrderView, read_pages
+from commercehub.workflows import cancellation, payment_results
+
+TIMELINE_MAX: Final = 1_000
+
+
+class OrderSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to look for; all that is given has to fit."""
+
+    number: Annotated[str, Meta(max_length=40)] | None = None
+    email: Email | None = None
+    customer_id: Id | None = None
+    channel: Annotated[str, Meta(max_length=20)] | None = None
+    state: Annotated[str, Meta(max_length=20)] | None = None
+    limit: Limit = PAGE_DEFAULT
+    cursor: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened: when, where, by whom, and what changed."""
+
+    at: datetime
+    type: str
+    channel: str
+    actor: str
+    location_id: str | None
+    changes: dict[str, object]
+
+
+class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the whole order is called off."""
+
+    reason: Literal["customer_request", "out_of_stock", "fraud", "other"] = "customer_request"
+
+
+def _owner(call: Call) -> Owner:
+    """Any store may read any order that it looks up, so a secret key's location does not narrow this."""
+    return call.owner if call.principal.is_publishable else Owner()
+
+
+@route("GET", "/v1/orders/{order_id}", permission=Permission.ORDERS_READ, answer=OrderView)
+async def get_order(call: Call, order_id: UUID) -> OrderView:
+    """One order. A guest's cart token opens the order that the cart became."""
+    async with call.database.connection() as db:
+        order = await orders.read_order(db, order_id=order_id, owner=_owner(call))
+        return (await read_pages(db, [order], base_url=call.hub.settings.base_url))[0]
+
+
+@route(
+    "GET",
+    "/v1/orders",
+    permission=Permission.ORDERS_SEARCH,
+    query=OrderSearch,
+    answer=Page[OrderView],
+    codes=("invalid_cursor",),
+)
+async def list_orders(call: Call) -> Page[OrderView]:
+    """Orders of every channel, newest first."""
+    wanted = call.query(OrderSearch)
+    async with call.database.connection() as db:
+        found = await orders.list_orders(
+            db,
+            number=wanted.number,
+            email=wanted.email,
+            customer_id=call.id("cus", wanted.customer_id) if wanted.customer_id else None,
+            channel=wanted.channel,
+            state=wanted.state,
+            before_id=read_cursor(wanted.cursor, UUID),
+            limit=wanted.limit + 1,
+        )
+        page = found[: wanted.limit]
+        return Page(
+            data=await read_pages(db, page, base_url=call.hub.settings.base_url),
+            next_cursor=write_cursor(page[-1].id) if len(found) > wanted.limit else None,
+        )
+
+
+@route("GET", "/v1/orders/{order_id}/timeline", permission=Permission.ORDERS_READ, answer=Page[TimelineEntry])
+async def get_timeline(call: Call, order_id: UUID) -> Page[TimelineEntry]:
+    """Everything that happened to an order, in order."""
+    async with call.database.connection() as db:
+        await orders.read_order(db, order_id=order_id, owner=_owner(call))
+        entries = await events.read_timeline(db, order_id=order_id, limit=TIMELINE_MAX)
+    return Page(
+        data=[
+            TimelineEntry(
+                at=entry.at,
+                type=entry.type,
+                channel=entry.channel,
+                actor=entry.actor,
+                location_id=ids.show("loc", entry.location_id) if entry.location_id else None,
+                changes=entry.changes,
+            )
+            for entry in entries
+        ]
+    )
+
+
+@route(
+    "POST",
+    "/v1/orders/{order_id}/cancel",
+    permission=Permission.ORDERS_CANCEL,
+    body=Cancellation,
+    answer=OrderView,
+    codes=("not_cancellable",),
+)
+async def cancel_order(call: Call, order_id: UUID) -> Answer:
+    """Call an order off before anything of it was picked: stock is free again, what was authorized is let go of."""
+    given = await call.read(Cancellation, first=lambda db: orders.read_order(db, order_id=order_id, owner=_owner(call)))
+    base_url = call.hub.settings.base_url
+
+    async def work(db: Connection, now: datetime) -> dict[str, str]:
+        await cancellation.cancel_order(db, order_id=order_id, reason=given.reason, actor=call.actor, now=now)
+        return {"order_id": ids.show("ord", order_id)}
+
+    answer = await call.once(work, subject=order_id)
+    await payment_results.resolve_order(
+        call.database, call.hub.processors, order_id=order_id, render=renderer(base_url)
+    )
+    async with call.database.connection() as db:
+        order = await orders.read_order(db, order_id=order_id, owner=Owner())
+        page = (await read_pages(db, [order], base_url=base_url))[0]
+    return Answer(content=page, headers=answer.headers)
+
+
+ROUTES = (get_order, list_orders, get_timeline, cancel_order)

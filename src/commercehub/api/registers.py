@@ -1,0 +1,232 @@
+"""Tills: registers, and their drawers from the float to the count."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+
+import inventory
+import payments
+from commercehub import ids
+from commercehub.api.call import Answer, Call
+from commercehub.api.fields import Id, Name, Page, PositiveMoney, in_currency
+from commercehub.api.routing import route
+from commercehub.auth import Permission
+from payments.money import Money
+
+
+class RegisterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A till."""
+
+    id: str
+    location_id: str
+    name: str
+
+
+class NewRegister(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A till to set up."""
+
+    location_id: Id
+    name: Name
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is put into the drawer."""
+
+    opening_float: PositiveMoney
+
+
+class Closing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was counted in the drawer."""
+
+    counted: PositiveMoney
+
+
+class TenderReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of tender: what there should be, and for cash what was counted."""
+
+    type: str
+    expected: Money
+    counted: Money | None = None
+    over_short: Money | None = None
+
+
+class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The X report of an open drawer, the Z report of a closed one."""
+
+    id: str
+    register_id: str
+    state: str
+    opened_at: datetime
+    opened_by: str
+    opening_float: Money
+    tenders: list[TenderReport]
+    sales: Money
+    sales_count: int
+    returns: Money
+    cash_in: Money
+    cash_out: Money
+    closed_at: datetime | None = None
+    closed_by: str | None = None
+
+
+@route("GET", "/v1/registers", permission=Permission.TILL, answer=Page[RegisterView])
+async def list_registers(call: Call) -> Page[RegisterView]:
+    """The tills of the caller's location, or of all."""
+    async with call.database.connection() as db:
+        found = await payments.list_registers(db, location_id=call.principal.location_id)
+    return Page(data=[_register(each) for each in found])
+
+
+@route(
+    "POST",
+    "/v1/registers",
+    permission=Permission.LOCATIONS_WRITE,
+    body=NewRegister,
+    answer=RegisterView,
+    status=201,
+    codes=("name_taken",),
+)
+async def create_register(call: Call) -> Answer:
+    """Set up a till."""
+    given = await call.read(NewRegister)
+    register = payments.Register(id=ids.new(), location_id=call.id("loc", given.location_id), name=given.name)
+
+    async def work(db: Connection, now: datetime) -> RegisterView:
+        await inventory.read_location(db, location_id=register.location_id)
+        await payments.create_register(db, register, now=now)
+        return _register(register)
+
+    return await call.once(work, status=201)
+
+
+@route(
+    "POST",
+    "/v1/registers/{register_id}/sessions",
+    permission=Permission.TILL,
+    body=Opening,
+    answer=SessionReport,
+    status=201,
+    needs_key=True,
+    codes=("session_already_open",),
+)
+async def open_session(call: Call, register_id: UUID) -> Answer:
+    """Open the drawer with a float."""
+    given = await call.read(Opening, first=lambda db: _register_here(call, db, register_id))
+    currency = call.principal.sales_channel.currency
+    amount = in_currency(given.opening_float, currency, "/opening_float")
+
+    async def work(db: Connection, now: datetime) -> SessionReport:
+        await _register_here(call, db, register_id)
+        session = await payments.open_session(
+            db,
+            session_id=ids.new(),
+            register_id=register_id,
+            opening_float_minor=amount,
+            currency=currency,
+            actor=call.actor.name,
+            now=now,
+        )
+        return _report(session, amount, [])
+
+    return await call.once(work, status=201, subject=register_id, needs_key=True)
+
+
+@route(
+    "GET",
+    "/v1/registers/{register_id}/sessions/current",
+    permission=Permission.TILL,
+    answer=SessionReport,
+    codes=("no_open_session",),
+)
+async def get_session(call: Call, register_id: UUID) -> SessionReport:
+    """The X report: what the drawer should hold now."""
+    async with call.database.connection() as db:
+        await _register_here(call, db, register_id)
+        session = await payments.read_open_session(db, register_id=register_id)
+        expected = await payments.read_drawer(db, session_id=session.id)
+        return _report(session, expected, await payments.read_taken(db, session_id=session.id))
+
+
+@route(
+    "POST",
+    "/v1/registers/{register_id}/sessions/current/close",
+    permission=Permission.TILL,
+    body=Closing,
+    answer=SessionReport,
+    needs_key=True,
+    codes=("no_open_session",),
+)
+async def close_session(call: Call, register_id: UUID) -> Answer:
+    """The Z report: the drawer is counted, emptied into the safe, and closed."""
+
+    async def first(db: Connection) -> None:
+        await _register_here(call, db, register_id)
+        await payments.read_open_session(db, register_id=register_id)
+
+    given = await call.read(Closing, first=first)
+    counted = in_currency(given.counted, call.principal.sales_channel.currency, "/counted")
+
+    async def work(db: Connection, now: datetime) -> SessionReport:
+        await _register_here(call, db, register_id)
+        session = await payments.close_session(
+            db,
+            register_id=register_id,
+            closing_id=ids.new(),
+            counted_minor=counted,
+            actor=call.actor.name,
+            now=now,
+        )
+        taken = await payments.read_taken(db, session_id=session.id)
+        return _report(session, session.expected_minor or 0, taken)
+
+    return await call.once(work, subject=register_id, needs_key=True)
+
+
+async def _register_here(call: Call, db: Connection, register_id: UUID) -> None:
+    await payments.read_register(db, register_id=register_id, location_id=call.principal.location_id)
+
+
+def _register(register: payments.Register) -> RegisterView:
+    return RegisterView(
+        id=ids.show("reg", register.id), location_id=ids.show("loc", register.location_id), name=register.name
+    )
+
+
+def _report(session: payments.Session, in_drawer: int, taken: Sequence[payments.Taken]) -> SessionReport:
+    def money(amount: int) -> Money:
+        return Money(amount, session.currency)
+
+    counted = session.counted_minor
+    cash = TenderReport(
+        type="cash",
+        expected=money(in_drawer),
+        counted=None if counted is None else money(counted),
+        over_short=None if counted is None else money(counted - in_drawer),
+    )
+    others = [
+        TenderReport(type=each.tender, expected=money(each.captured_minor - each.refunded_minor))
+        for each in taken
+        if each.tender != "cash"
+    ]
+    return SessionReport(
+        id=ids.show("ses", session.id),
+        register_id=ids.show("reg", session.register_id),
+        state="open" if session.closed_at is None else "closed",
+        opened_at=session.opened_at,
+        opened_by=session.opened_by,
+        opening_float=money(session.opening_float_minor),
+        tenders=[cash, *others],
+        sales=money(sum(each.captured_minor for each in taken)),
+        sales_count=sum(each.sales for each in taken),
+        returns=money(sum(each.refunded_minor for each in taken)),
+        cash_in=money(0),
+        cash_out=money(0),
+        closed_at=session.closed_at,
+        closed_by=session.closed_by,
+    )
+
+
+ROUTES = (list_registers, create_register, open_session, get_session, close_session)

@@ -1,0 +1,217 @@
+"""How a handler becomes a route: it declares who may call it, what it reads and what it answers.
+
+A route that declares no permission cannot be made, so none is open by mistake.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import ClientException, HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import route as litestar_route
+
+from commercehub import ids
+from commercehub.api.call import Answer, Call, Hub
+from commercehub.api.errors import MEDIA_TYPE, Problem, not_found, problem_for
+from commercehub.api.limits import Limiter
+from commercehub.auth import Permission, Principal
+
+Handler = Callable[..., Awaitable[object]]
+
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+PREFIXES: Final[Mapping[str, str]] = {
+    "cart_id": "cart",
+    "fulfillment_id": "ful",
+    "key_id": "key",
+    "line_id": "line",
+    "location_id": "loc",
+    "operation_id": "op",
+    "order_id": "ord",
+    "product_id": "prod",
+    "register_id": "reg",
+}
+"""Which ids stand in which path parameters."""
+
+log = structlog.get_logger()
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation of the API, with all that its documentation needs."""
+
+    method: str
+    path: str
+    handler: Handler
+    permission: Permission
+    status: int
+    body: type[msgspec.Struct] | None
+    query: type[msgspec.Struct] | None
+    answer: Any
+    codes: tuple[str, ...]
+    needs_key: bool
+    media_type: str
+    body_bytes_max: int | None
+
+
+def route(
+    method: str,
+    path: str,
+    *,
+    permission: Permission,
+    answer: Any,
+    status: int = 200,
+    body: type[msgspec.Struct] | None = None,
+    query: type[msgspec.Struct] | None = None,
+    codes: Sequence[str] = (),
+    needs_key: bool = False,
+    media_type: str = "application/json",
+    body_bytes_max: int | None = None,
+) -> Callable[[Handler], Route]:
+    """Declare a handler's route. ``codes`` are the refusals of its own, beside those that any route may give."""
+
+    def declare(handler: Handler) -> Route:
+        return Route(
+            method=method,
+            path=path,
+            handler=handler,
+            permission=permission,
+            status=status,
+            body=body,
+            query=query,
+            answer=answer,
+            codes=tuple(codes),
+            needs_key=needs_key,
+            media_type=media_type,
+            body_bytes_max=body_bytes_max,
+        )
+
+    return declare
+
+
+def mount(declared: Route, hub: Hub, limiter: Limiter) -> HTTPRouteHandler:
+    """The route as Litestar takes it."""
+    if not isinstance(declared.permission, Permission):
+        raise TypeError(f"{declared.method} {declared.path} declares no permission")
+    names = _PARAMETER.findall(declared.path)
+    path = _PARAMETER.sub(r"{\1:str}", declared.path)
+
+    async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+        headers: dict[str, str] = {}
+        try:
+            principal = await _admit(declared, hub, limiter, request, headers)
+            parameters = {name: _path_id(name, request.path_params[name]) for name in names}
+            content = await declared.handler(Call(hub, request, principal), **parameters)
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer here, the unforeseen one too
+            return _refuse(error, hub, request, headers)
+        return _respond(content, declared, headers)
+
+    return litestar_route(path, http_method=[declared.method], request_max_body_size=declared.body_bytes_max or 10_000_000)(  # type: ignore[arg-type]
+        handle
+    )
+
+
+async def _admit(
+    declared: Route, hub: Hub, limiter: Limiter, request: Request[Any, Any, Any], headers: dict[str, str]
+) -> Principal | None:
+    """Who calls, if the route may be called; fills in the headers that tell what is left to the caller."""
+    authorization = request.headers.get("authorization", "")
+    scheme, _, secret = authorization.partition(" ")
+    principal = None
+    if secret and scheme.lower() == "bearer" and declared.permission is not Permission.PUBLIC:
+        principal = await hub.keyring.verify(secret.strip())
+    address = request.client.host if request.client else ""
+    if principal is None:
+        caller = address
+    else:
+        # Every shopper sends the same publishable key: the address tells them apart.
+        caller = f"{principal.key_id}:{address}" if principal.is_publishable else str(principal.key_id)
+    allowance = limiter.take(caller)
+    headers["RateLimit-Policy"] = limiter.policy
+    headers["RateLimit"] = f'"default";r={allowance.remaining};t={allowance.reset_seconds}'
+    if not allowance.granted:
+        wait = {"Retry-After": str(allowance.reset_seconds)}
+        raise Problem("rate_limited", "Slow down, and try again after the time in Retry-After.", headers=wait)
+    if declared.permission is Permission.PUBLIC:
+        return None
+    if principal is None:
+        raise Problem(
+            "unauthenticated",
+            "Send a key that works as Authorization: Bearer <key>.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    if not principal.may(declared.permission):
+        raise Problem("forbidden", f"A key of role {principal.role} may not do this.")
+    request.scope["state"]["actor"] = str(principal.key_id)
+    return principal
+
+
+def _path_id(name: str, text: str) -> UUID | str:
+    prefix = PREFIXES.get(name)
+    if prefix is None:
+        return text
+    try:
+        return ids.parse(prefix, text)
+    except ids.InvalidId as error:
+        raise not_found() from error
+
+
+def _respond(content: object, declared: Route, headers: dict[str, str]) -> Response[bytes]:
+    answer = content if isinstance(content, Answer) else Answer(content=content)
+    body = answer.body if answer.body is not None else msgspec.json.encode(answer.content)
+    status = answer.status or declared.status
+    version = getattr(answer.content, "version", None)
+    if version is not None:
+        headers["ETag"] = f'"{version}"'
+    media_type = MEDIA_TYPE if status >= 400 else declared.media_type
+    return Response(
+        b"" if status == 204 else body, status_code=status, headers=headers | dict(answer.headers), media_type=media_type
+    )
+
+
+def _refuse(
+    error: Exception, hub: Hub, request: Request[Any, Any, Any], headers: Mapping[str, str]
+) -> Response[bytes]:
+    problem = problem_for(error) or _litestar_problem(error) or _lock_problem(error)
+    if problem is None:
+        log.exception("request.failed", request_id=request.scope["state"].get("request_id"), exc_info=error)
+        problem = Problem("internal_error", "It is logged under the Request-Id of this answer.")
+    return Response(
+        problem.body(instance=request.url.path, base_url=hub.settings.base_url),
+        status_code=problem.status,
+        headers={**headers, **problem.headers},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _lock_problem(error: Exception) -> Problem | None:
+    """Waiting for a lock or for the database took too long: nothing was done, which the caller may rely on."""
+    waited = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError, TimeoutError)
+    if isinstance(error, waited):
+        return Problem("busy", "It took too long. Nothing was done; try again.")
+    return None
+
+
+def _litestar_problem(error: Exception) -> Problem | None:
+    if not isinstance(error, HTTPException):
+        return None
+    code = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large", 415: "unsupported_media_type"}.get(
+        error.status_code
+    )
+    if code is None:
+        code = "invalid_request" if isinstance(error, ClientException) else "internal_error"
+    detail = "There is nothing at this address." if code == "not_found" else str(error.detail)
+    return Problem(code, detail, headers=dict(error.headers or {}))
+
+
+def on_exception(hub: Hub) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+    """The handler of what is raised outside of our routes: no route, wrong method, a body too large."""
+
+    def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        return _refuse(error, hub, request, {})
+
+    return handle

@@ -1,0 +1,273 @@
+"""Tables of the room `sales`: what is sold, carts, and the orders they become."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from commercehub.tables import metadata
+
+products: Final = Table(
+    "products",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("handle", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description_html", Text, nullable=False),
+    Column("vendor", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("published", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("uq_products_handle", func.lower(text("handle")), unique=True),
+    Index("ix_products_title", text("lower(title) text_pattern_ops")),
+)
+
+variants: Final = Table(
+    "variants",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("product_id", Uuid, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("sku", Text, nullable=False),
+    Column("barcode", Text),
+    Column("gtin14", Text),
+    Column("title", Text),
+    Column("options", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("tax_class", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("quantity_scale", SmallInteger, nullable=False),
+    Column("weight_grams", Integer),
+    Column("requires_shipping", Boolean, nullable=False),
+    ForeignKeyConstraint(["product_id"], ["commercehub.products.id"]),
+    CheckConstraint("quantity_scale BETWEEN 0 AND 6", name="quantity_scale"),
+    CheckConstraint("length(sku) BETWEEN 1 AND 64", name="sku"),
+    Index("uq_variants_sku", func.lower(text("sku")), unique=True),
+    Index("uq_variants_gtin14", "gtin14", unique=True, postgresql_where=text("gtin14 IS NOT NULL")),
+    Index("ix_variants_product_id", "product_id", "position"),
+)
+
+prices: Final = Table(
+    "prices",
+    metadata,
+    Column("variant_id", Uuid, nullable=False),
+    Column("price_list", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    PrimaryKeyConstraint("variant_id", "price_list", "currency"),
+    ForeignKeyConstraint(["variant_id"], ["commercehub.variants.id"]),
+    CheckConstraint("amount_minor >= 0", name="amount"),
+)
+
+tax_rates: Final = Table(
+    "tax_rates",
+    metadata,
+    Column("country", Text, nullable=False),
+    Column("tax_class", Text, nullable=False),
+    Column("rate_ppm", Integer, nullable=False),
+    PrimaryKeyConstraint("country", "tax_class"),
+    CheckConstraint("rate_ppm BETWEEN 0 AND 1000000", name="rate"),
+)
+
+delivery_rates: Final = Table(
+    "delivery_rates",
+    metadata,
+    Column("method", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    PrimaryKeyConstraint("method", "currency"),
+    CheckConstraint("amount_minor >= 0", name="amount"),
+)
+
+# One of the two homes of personal data: whom and where an order is for. Everything else carries its id.
+order_contacts: Final = Table(
+    "order_contacts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("name", Text),
+    Column("line1", Text),
+    Column("line2", Text),
+    Column("city", Text),
+    Column("region", Text),
+    Column("postal_code", Text),
+    Column("country", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("ix_order_contacts_email", func.lower(text("email")), postgresql_where=text("email IS NOT NULL")),
+)
+
+carts: Final = Table(
+    "carts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("sales_channel_id", Uuid, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("location_id", Uuid),
+    Column("customer_id", Uuid),
+    Column("token_hash", LargeBinary),
+    Column("currency", Text, nullable=False),
+    Column("tax_included", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["sales_channel_id"], ["commercehub.sales_channels.id"]),
+    CheckConstraint("state IN ('open', 'checked_out')", name="state"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+cart_deliveries: Final = Table(
+    "cart_deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("cart_id", Uuid, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("location_id", Uuid),
+    Column("address_id", Uuid),
+    ForeignKeyConstraint(["cart_id"], ["commercehub.carts.id"]),
+    ForeignKeyConstraint(["address_id"], ["commercehub.order_contacts.id"]),
+    CheckConstraint("method IN ('ship', 'express', 'pickup', 'carry_out', 'digital')", name="method"),
+    CheckConstraint("(address_id IS NOT NULL) = (method IN ('ship', 'express'))", name="address"),
+    CheckConstraint("(location_id IS NOT NULL) = (method IN ('pickup', 'carry_out'))", name="location"),
+    Index("ix_cart_deliveries_cart_id", "cart_id"),
+)
+
+cart_lines: Final = Table(
+    "cart_lines",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("cart_id", Uuid, nullable=False),
+    Column("variant_id", Uuid, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("delivery_id", Uuid),
+    ForeignKeyConstraint(["cart_id"], ["commercehub.carts.id"]),
+    ForeignKeyConstraint(["variant_id"], ["commercehub.variants.id"]),
+    ForeignKeyConstraint(["delivery_id"], ["commercehub.cart_deliveries.id"]),
+    CheckConstraint("quantity BETWEEN 1 AND 1000000", name="quantity"),
+    Index("uq_cart_lines_cart_id_variant_id", "cart_id", "variant_id", unique=True),
+    postgresql_with={"fillfactor": "90"},
+)
+
+order_number: Final = Sequence("order_number", schema="commercehub", metadata=metadata, start=100_001, cache=32)
+
+orders: Final = Table(
+    "orders",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("number", Text, nullable=False),
+    Column("cart_id", Uuid, nullable=False),
+    Column("sales_channel_id", Uuid, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("location_id", Uuid),
+    Column("customer_id", Uuid),
+    Column("contact_id", Uuid),
+    Column("currency", Text, nullable=False),
+    Column("tax_included", Boolean, nullable=False),
+    Column("subtotal_minor", BigInteger, nullable=False),
+    Column("discount_minor", BigInteger, nullable=False),
+    Column("delivery_minor", BigInteger, nullable=False),
+    Column("tax_minor", BigInteger, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("change_minor", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("payment_state", Text, nullable=False),
+    Column("fulfillment_state", Text, nullable=False),
+    Column("on_hold", Boolean, nullable=False, server_default=text("false")),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("placed_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["cart_id"], ["commercehub.carts.id"]),
+    ForeignKeyConstraint(["sales_channel_id"], ["commercehub.sales_channels.id"]),
+    ForeignKeyConstraint(["contact_id"], ["commercehub.order_contacts.id"]),
+    CheckConstraint(
+        "state IN ('awaiting_payment', 'payment_unknown', 'placed', 'in_fulfillment', 'completed', 'cancelled', 'failed')",
+        name="state",
+    ),
+    CheckConstraint(
+        "payment_state IN ('unpaid', 'pending', 'unknown', 'authorized', 'partially_captured', 'paid', 'capture_failed',"
+        " 'partially_refunded', 'refunded', 'voided')",
+        name="payment_state",
+    ),
+    CheckConstraint("fulfillment_state IN ('unfulfilled', 'partial', 'fulfilled', 'returned')", name="fulfillment_state"),
+    CheckConstraint(
+        "total_minor = subtotal_minor - discount_minor + delivery_minor"
+        " + CASE WHEN tax_included THEN 0 ELSE tax_minor END",
+        name="total",
+    ),
+    CheckConstraint(
+        "subtotal_minor >= 0 AND discount_minor >= 0 AND delivery_minor >= 0 AND tax_minor >= 0 AND total_minor >= 0",
+        name="not_negative",
+    ),
+    Index("uq_orders_number", "number", unique=True),
+    # A cart makes one order that lives; a failed attempt gives the cart back.
+    Index("uq_orders_live_cart", "cart_id", unique=True, postgresql_where=text("state <> 'failed'")),
+    Index("ix_orders_state", "state", "id"),
+    Index("ix_orders_contact_id", "contact_id"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+order_deliveries: Final = Table(
+    "order_deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("position", SmallInteger, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("location_id", Uuid),
+    Column("address_id", Uuid),
+    Column("price_minor", BigInteger, nullable=False),
+    ForeignKeyConstraint(["order_id"], ["commercehub.orders.id"]),
+    ForeignKeyConstraint(["address_id"], ["commercehub.order_contacts.id"]),
+    Index("ix_order_deliveries_order_id", "order_id"),
+)
+
+order_lines: Final = Table(
+    "order_lines",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("position", SmallInteger, nullable=False),
+    Column("delivery_id", Uuid, nullable=False),
+    Column("variant_id", Uuid, nullable=False),
+    Column("sku", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("quantity_scale", SmallInteger, nullable=False),
+    Column("ordered", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False, server_default=text("0")),
+    Column("fulfilled", BigInteger, nullable=False, server_default=text("0")),
+    Column("returned", BigInteger, nullable=False, server_default=text("0")),
+    Column("unit_price_minor", BigInteger, nullable=False),
+    Column("discount_minor", BigInteger, nullable=False),
+    Column("tax_minor", BigInteger, nullable=False),
+    Column("tax_rate_ppm", Integer, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    ForeignKeyConstraint(["order_id"], ["commercehub.orders.id"]),
+    ForeignKeyConstraint(["delivery_id"], ["commercehub.order_deliveries.id"]),
+    CheckConstraint("ordered > 0 AND cancelled >= 0 AND fulfilled >= 0 AND returned >= 0", name="not_negative"),
+    CheckConstraint("fulfilled + cancelled <= ordered", name="fulfilled_within_ordered"),
+    CheckConstraint("returned <= fulfilled", name="returned_within_fulfilled"),
+    CheckConstraint("quantity_scale > 0 OR total_minor = unit_price_minor * ordered - discount_minor", name="total"),
+    Index("ix_order_lines_order_id", "order_id"),
+    postgresql_with={"fillfactor": "80"},
+)

@@ -1,0 +1,179 @@
+"""A cart as its shopper sees it: lines, deliveries, every amount, and what would stop it at checkout."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+from asyncpg import Connection
+
+import inventory
+from commercehub import ids
+from commercehub.sales.carts import Cart
+from commercehub.sales.pricing import CartDelivery, CartLine
+from payments.money import Money
+
+
+class AddressView(msgspec.Struct, frozen=True, kw_only=True):
+    """A postal address."""
+
+    name: str
+    line1: str
+    city: str
+    postal_code: str
+    country: str
+    line2: str | None = None
+    region: str | None = None
+
+
+class CartLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """A line with its amounts; tax is inside ``total`` or not as the cart's ``tax_included`` says."""
+
+    id: str
+    sku: str
+    title: str
+    quantity: int
+    unit_price: Money
+    discount: Money
+    tax: Money
+    total: Money
+
+
+class CartDeliveryView(msgspec.Struct, frozen=True, kw_only=True):
+    """How some lines reach the customer."""
+
+    method: str
+    location_id: str | None
+    address: AddressView | None
+    line_ids: list[str]
+    price: Money
+
+
+class PromotionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A promotion and what it takes off."""
+
+    code: str
+    discount: Money
+
+
+class CartProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """What would stop the cart at checkout."""
+
+    code: str
+    detail: str
+    line_id: str | None = None
+    sku: str | None = None
+
+
+class CartView(msgspec.Struct, frozen=True, kw_only=True):
+    """A cart. ``token`` opens it, and is there when a guest's cart is made."""
+
+    id: str
+    channel: str
+    currency: str
+    tax_included: bool
+    state: str
+    version: int
+    lines: list[CartLineView]
+    deliveries: list[CartDeliveryView]
+    promotions: list[PromotionView]
+    subtotal: Money
+    discount_total: Money
+    delivery_total: Money
+    tax_total: Money
+    total: Money
+    problems: list[CartProblem]
+    location_id: str | None = None
+    customer_id: str | None = None
+    token: str | None = None
+
+
+async def show_cart(db: Connection, cart: Cart, *, clock_offset: timedelta, token: str | None = None) -> CartView:
+    """The page of a cart, with the stock of its lines read once."""
+    levels = await inventory.read_levels(
+        db, skus=sorted({line.sku for line in cart.lines}), clock_offset=clock_offset
+    )
+    return _cart_view(cart, _problems(cart, levels), token)
+
+
+def conceal(view: CartView) -> CartView:
+    """The page without what a stored answer may not keep: the token, and where somebody lives."""
+    return msgspec.structs.replace(
+        view,
+        token=None,
+        deliveries=[msgspec.structs.replace(delivery, address=None) for delivery in view.deliveries],
+    )
+
+
+def _cart_view(cart: Cart, problems: list[CartProblem], token: str | None) -> CartView:
+    prices = cart.prices
+
+    def money(amount: int) -> Money:
+        return Money(amount, cart.currency)
+
+    return CartView(
+        id=ids.show("cart", cart.id),
+        channel=cart.channel,
+        location_id=ids.show("loc", cart.location_id) if cart.location_id else None,
+        customer_id=ids.show("cus", cart.customer_id) if cart.customer_id else None,
+        currency=cart.currency,
+        tax_included=cart.tax_included,
+        state=cart.state,
+        version=cart.version,
+        lines=[
+            CartLineView(
+                id=ids.show("line", priced.line.id),
+                sku=priced.line.sku,
+                title=priced.line.title,
+                quantity=priced.line.quantity,
+                unit_price=money(priced.unit_price),
+                discount=money(priced.discount),
+                tax=money(priced.tax),
+                total=money(priced.total),
+            )
+            for priced in prices.lines
+        ],
+        deliveries=[
+            CartDeliveryView(
+                method=each.delivery.method,
+                location_id=ids.show("loc", each.delivery.location_id) if each.delivery.location_id else None,
+                address=msgspec.convert(cart.addresses[each.delivery.id], AddressView, from_attributes=True)
+                if each.delivery.id in cart.addresses
+                else None,
+                line_ids=[ids.show("line", line_id) for line_id in each.line_ids],
+                price=money(each.price),
+            )
+            for each in prices.deliveries
+        ],
+        promotions=[],
+        subtotal=money(prices.subtotal),
+        discount_total=money(prices.discount_total),
+        delivery_total=money(prices.delivery_total),
+        tax_total=money(prices.tax_total),
+        total=money(prices.total),
+        problems=problems,
+        token=token,
+    )
+
+
+def _problems(cart: Cart, levels: Sequence[inventory.Level]) -> list[CartProblem]:
+    found = []
+    for line in cart.lines:
+        where = {"line_id": ids.show("line", line.id), "sku": line.sku}
+        if line.unit_price is None:
+            found.append(CartProblem(code="no_price", detail=f"No price in {cart.currency}.", **where))
+        if line.delivery_id is None:
+            found.append(CartProblem(code="delivery_required", detail="Not said how it is delivered.", **where))
+            continue
+        delivery = cart.deliveries[line.delivery_id]
+        available = _available(line, delivery, levels)
+        if available < line.quantity:
+            found.append(CartProblem(code="out_of_stock", detail=f"{available} can be had.", **where))
+    return found
+
+
+def _available(line: CartLine, delivery: CartDelivery, levels: Sequence[inventory.Level]) -> int:
+    """What this line could have: at a till what nobody was promised, else what may be sent."""
+    mine = [level for level in levels if level.sku == line.sku]
+    if delivery.location_id is not None:
+        return sum(max(0, each.on_hand - each.reserved) for each in mine if each.location_id == delivery.location_id)
+    return sum(each.available for each in mine if "ship" in each.capabilities)

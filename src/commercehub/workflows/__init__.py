@@ -1,0 +1,1 @@
+"""The only place where two rooms change together. What talks to a processor never does it inside a transaction."""
