@@ -115,7 +115,7 @@ told AS (
         (sku, location_id, bucket, delta, balance, kind, reference, actor, channel, occurred_at, recorded_at)
     SELECT sku, location_id, 'on_hand', quantity, on_hand, 'receipt', 'opening', $4, $5, $6, $6 FROM moved
 )
-SELECT count(*) FROM moved
+SELECT sku FROM moved
 """
 
 
@@ -159,15 +159,15 @@ async def move_stock(db: Connection, moves: Sequence[Move], *, now: datetime) ->
 
 async def open_stock(
     db: Connection, openings: Sequence[Opening], *, actor: str, channel: str, now: datetime
-) -> int:
-    """Receive what an import brings, once per SKU and location; returns how many positions were opened.
+) -> set[str]:
+    """Receive what an import brings, once per SKU and location; returns the SKUs that were received now.
 
     Sent again, nothing changes, whatever was sold or received meanwhile.
     """
     ordered = sorted(openings, key=lambda opening: (opening.sku, opening.location_id))
     await db.execute(ENSURE, [o.sku for o in ordered], [o.location_id for o in ordered])
     stocked = [opening for opening in ordered if opening.quantity > 0]
-    opened: int = await db.fetchval(
+    rows = await db.fetch(
         OPEN,
         [o.sku for o in stocked],
         [o.location_id for o in stocked],
@@ -176,7 +176,7 @@ async def open_stock(
         channel,
         now,
     )
-    return opened
+    return {row["sku"] for row in rows}
 
 
 async def list_movements(

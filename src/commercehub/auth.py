@@ -174,10 +174,11 @@ async def create_key(
     created_by: str,
     now: datetime,
     allowed_origins: frozenset[str] = frozenset(),
+    secret: str | None = None,
 ) -> NewKey:
-    """Make a key. Only its SHA-256 is stored: 256 random bits need no slow hash."""
+    """Make a key. Only its SHA-256 is stored: 256 random bits need no slow hash. A ``secret`` is given by demos only."""
     kind = "pk" if role is Role.STOREFRONT else "sk"
-    key = NewKey(id=ids.new(), secret=f"hub_{kind}_{secrets.token_urlsafe(SECRET_BYTES)}")
+    key = NewKey(id=ids.new(), secret=secret or f"hub_{kind}_{secrets.token_urlsafe(SECRET_BYTES)}")
     await db.execute(
         INSERT_KEY,
         key.id,

@@ -22,8 +22,7 @@ from commercehub.database import Database, Raced
 from commercehub.events import Actor
 from commercehub.idempotency import Claim, Stored
 from commercehub.sales.carts import Owner
-from commercehub.settings import Settings
-from payments.processors import Processor
+from commercehub.workflows.parts import Hub
 
 T = TypeVar("T")
 
@@ -36,15 +35,6 @@ _LONG_NUMBER: Final = re.compile(rb"(?:\d[ -]?){13,19}")
 _NUMBER: Final = re.compile(r"(?:\d[ -]?){13,19}")
 # Where long numbers have their place: these are never taken for a card's.
 _NUMBERED_FIELDS: Final = frozenset({"sku", "skus", "barcode", "phone", "tracking_number", "reference", "handle"})
-
-
-class Hub(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts that handlers work with; made once, by ``app``."""
-
-    settings: Settings
-    database: Database
-    keyring: auth.Keyring
-    processors: Mapping[str, Processor]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,9 +93,7 @@ async def check_out(call: Call, cart_id: UUID) -> Answer:
         phone=given.phone,
         expected_total=_money(given.expected_total),
     )
-    stored, is_replay = await checkout.buy(
-        call.database, call.hub.processors, request, render=renderer(call.hub.settings.base_url)
-    )
+    stored, is_replay = await checkout.buy(call.database, call.hub.processors, request, render=call.hub.render)
     headers = {"Idempotent-Replayed": "true"} if is_replay else {}
     return Answer(body=stored.body.encode(), status=stored.status, headers=headers)
 

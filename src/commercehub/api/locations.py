@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -81,13 +81,13 @@ class LocationView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     code: str
     name: str
     kind: str
-    address: dict[str, object]
+    address: dict[str, Any]
     latitude: float
     longitude: float
     timezone: str
     capabilities: list[str]
-    opening_hours: dict[str, object]
-    holidays: list[object]
+    opening_hours: dict[str, Any]
+    holidays: list[Any]
     pickup_window_days: int
     distance_km: float | None = None
     can_fulfill: bool | None = None

@@ -1,7 +1,7 @@
 """Orders, followed from anywhere: one by one, as a list, as a timeline, and called off."""
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -10,7 +10,6 @@ from msgspec import Meta
 
 from commercehub import events, ids
 from commercehub.api.call import Answer, Call
-from commercehub.api.checkout import renderer
 from commercehub.api.fields import PAGE_DEFAULT, Email, Id, Limit, Page, read_cursor, write_cursor
 from commercehub.api.routing import route
 from commercehub.auth import Permission
@@ -42,7 +41,7 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     actor: str
     location_id: str | None
-    changes: dict[str, object]
+    changes: dict[str, Any]
 
 
 class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,7 +132,7 @@ async def cancel_order(call: Call, order_id: UUID) -> Answer:
 
     answer = await call.once(work, subject=order_id)
     await payment_results.resolve_order(
-        call.database, call.hub.processors, order_id=order_id, render=renderer(base_url)
+        call.database, call.hub.processors, order_id=order_id, render=call.hub.render
     )
     async with call.database.connection() as db:
         order = await orders.read_order(db, order_id=order_id, owner=Owner())

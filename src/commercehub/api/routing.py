@@ -17,10 +17,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.handlers import route as litestar_route
 
 from commercehub import ids
-from commercehub.api.call import Answer, Call, Hub
+from commercehub.api.call import BODY_BYTES_MAX, Answer, Call
 from commercehub.api.errors import MEDIA_TYPE, Problem, not_found, problem_for
 from commercehub.api.limits import Limiter
 from commercehub.auth import Permission, Principal
+from commercehub.workflows.parts import Hub
 
 Handler = Callable[..., Awaitable[object]]
 
@@ -93,8 +94,8 @@ def route(
     return declare
 
 
-def mount(declared: Route, hub: Hub, limiter: Limiter) -> HTTPRouteHandler:
-    """The route as Litestar takes it."""
+def mount(declared: Route, get_hub: Callable[[], Hub], limiter: Limiter, *, base_url: str) -> HTTPRouteHandler:
+    """The route as Litestar takes it. ``get_hub``: routes are made before the hub's connections are."""
     if not isinstance(declared.permission, Permission):
         raise TypeError(f"{declared.method} {declared.path} declares no permission")
     names = _PARAMETER.findall(declared.path)
@@ -102,17 +103,21 @@ def mount(declared: Route, hub: Hub, limiter: Limiter) -> HTTPRouteHandler:
 
     async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
         headers: dict[str, str] = {}
+        hub = get_hub()
         try:
             principal = await _admit(declared, hub, limiter, request, headers)
             parameters = {name: _path_id(name, request.path_params[name]) for name in names}
             content = await declared.handler(Call(hub, request, principal), **parameters)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, the unforeseen one too
-            return _refuse(error, hub, request, headers)
+            return _refuse(error, base_url, request, headers)
         return _respond(content, declared, headers)
 
-    return litestar_route(path, http_method=[declared.method], request_max_body_size=declared.body_bytes_max or 10_000_000)(  # type: ignore[arg-type]
-        handle
-    )
+    return litestar_route(
+        path,
+        http_method=[declared.method],  # type: ignore[list-item]
+        status_code=declared.status,
+        request_max_body_size=declared.body_bytes_max or BODY_BYTES_MAX,
+    )(handle)
 
 
 async def _admit(
@@ -174,14 +179,14 @@ def _respond(content: object, declared: Route, headers: dict[str, str]) -> Respo
 
 
 def _refuse(
-    error: Exception, hub: Hub, request: Request[Any, Any, Any], headers: Mapping[str, str]
+    error: Exception, base_url: str, request: Request[Any, Any, Any], headers: Mapping[str, str]
 ) -> Response[bytes]:
     problem = problem_for(error) or _litestar_problem(error) or _lock_problem(error)
     if problem is None:
         log.exception("request.failed", request_id=request.scope["state"].get("request_id"), exc_info=error)
         problem = Problem("internal_error", "It is logged under the Request-Id of this answer.")
     return Response(
-        problem.body(instance=request.url.path, base_url=hub.settings.base_url),
+        problem.body(instance=request.url.path, base_url=base_url),
         status_code=problem.status,
         headers={**headers, **problem.headers},
         media_type=MEDIA_TYPE,
@@ -208,10 +213,10 @@ def _litestar_problem(error: Exception) -> Problem | None:
     return Problem(code, detail, headers=dict(error.headers or {}))
 
 
-def on_exception(hub: Hub) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+def on_exception(base_url: str) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
     """The handler of what is raised outside of our routes: no route, wrong method, a body too large."""
 
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        return _refuse(error, hub, request, {})
+        return _refuse(error, base_url, request, {})
 
     return handle

@@ -204,7 +204,7 @@ async def _move(
                 raise Problem("unknown_variant", f"No variant has {sku!r}.", errors=[where])
             moves.append(
                 inventory.Move(
-                    sku=known[sku.lower()][0],
+                    sku=known[sku.lower()].sku,
                     location_id=location_id,
                     delta=delta,
                     kind=kind,

@@ -55,11 +55,12 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[Variant, ...] = ()
 
 
-class Upserted(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upsert came to."""
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant by its SKU, in the spelling that is kept."""
 
-    created: int
-    changed: int
+    sku: str
+    id: UUID
+    product_id: UUID
 
 
 _VARIANT_JSON: Final = """json_build_object(
@@ -116,7 +117,6 @@ SET title = excluded.title, description_html = excluded.description_html, vendor
 WHERE (product.title, product.description_html, product.vendor, product.kind, product.tags, product.published)
       IS DISTINCT FROM (excluded.title, excluded.description_html, excluded.vendor, excluded.kind, excluded.tags,
                         excluded.published)
-RETURNING (product.xmax = 0) AS created
 """
 
 READ_PRODUCT_IDS = """
@@ -145,7 +145,7 @@ RETURNING variant.id, (variant.xmax = 0) AS created
 """
 
 READ_VARIANT_IDS = """
-SELECT lower(sku) AS key, sku, id, gtin14 FROM commercehub.variants WHERE lower(sku) = ANY ($1::text[])
+SELECT lower(sku) AS key, sku, id, product_id FROM commercehub.variants WHERE lower(sku) = ANY ($1::text[])
 """
 
 READ_BARCODES = """
@@ -196,9 +196,9 @@ async def set_prices(db: Connection, prices: Sequence[tuple[UUID, Price]]) -> se
     return {row["variant_id"] for row in rows}
 
 
-async def upsert_products(db: Connection, products: Sequence[Product], *, now: datetime) -> dict[str, UUID]:
-    """Add products or bring them up to date, by handle; returns the id of each handle (in lower case)."""
-    await db.fetch(
+async def upsert_products(db: Connection, products: Sequence[Product], *, now: datetime) -> None:
+    """Add products or bring them up to date, by handle."""
+    await db.execute(
         UPSERT_PRODUCTS,
         [product.id for product in products],
         [product.handle for product in products],
@@ -210,7 +210,6 @@ async def upsert_products(db: Connection, products: Sequence[Product], *, now: d
         [product.published for product in products],
         now,
     )
-    return await find_product_ids(db, handles=[product.handle for product in products])
 
 
 async def find_product_ids(db: Connection, *, handles: Sequence[str]) -> dict[str, UUID]:
@@ -225,10 +224,10 @@ async def upsert_variants(db: Connection, variants: Sequence[Variant]) -> dict[U
     return {row["id"]: row["created"] for row in rows}
 
 
-async def find_skus(db: Connection, *, skus: Sequence[str]) -> dict[str, tuple[str, UUID]]:
-    """The SKU as it is kept and the variant's id, by SKU in lower case."""
+async def find_skus(db: Connection, *, skus: Sequence[str]) -> dict[str, Kept]:
+    """What is kept under these SKUs, by SKU in lower case."""
     rows = await db.fetch(READ_VARIANT_IDS, [sku.lower() for sku in skus])
-    return {row["key"]: (row["sku"], row["id"]) for row in rows}
+    return {row["key"]: Kept(sku=row["sku"], id=row["id"], product_id=row["product_id"]) for row in rows}
 
 
 async def find_barcodes(db: Connection, *, gtin14s: Sequence[str]) -> dict[str, str]:

@@ -38,7 +38,6 @@ products: Final = Table(
     Column("published", Boolean, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Index("uq_products_handle", func.lower(text("handle")), unique=True),
-    Index("ix_products_title", text("lower(title) text_pattern_ops")),
 )
 
 variants: Final = Table(

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -42,6 +43,16 @@ async def serve(app: Litestar, *, host: str, port: int) -> None:
     await server.serve()
 
 
+def claim_port(host: str, port: int) -> None:
+    """``OSError`` where somebody listens already.
+
+    Granian shares its port (SO_REUSEPORT): a second processor would start without a word and take every other call.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Read the command line and the environment, and serve."""
     parser = argparse.ArgumentParser(prog="python -m commercehub.sandbox", description="A payment processor to try.")
@@ -50,8 +61,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
+        claim_port(options.host, options.port)
         app = create_app()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     asyncio.run(serve(app, host=options.host, port=options.port))
     return 0

@@ -9,8 +9,8 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -133,6 +133,7 @@ CREATE TABLE IF NOT EXISTS payments (
         AND amount_captured <= amount_authorized AND amount_authorized <= amount AND amount > 0)
 );
 CREATE INDEX IF NOT EXISTS payments_by_reference ON payments (reference, account);
+CREATE INDEX IF NOT EXISTS payments_by_account ON payments (account);
 CREATE TABLE IF NOT EXISTS operations (
     id TEXT PRIMARY KEY, payment_id TEXT NOT NULL REFERENCES payments (id), kind TEXT NOT NULL, key TEXT NOT NULL,
     status TEXT NOT NULL, amount INTEGER NOT NULL, decline_code TEXT, created_at TEXT NOT NULL
@@ -144,10 +145,9 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS faults (account TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (account, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
-    id TEXT PRIMARY KEY, body BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_at REAL NOT NULL,
-    delivered_at REAL
+    id TEXT PRIMARY KEY, body BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_at REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS events_due ON events (due_at) WHERE delivered_at IS NULL;
+CREATE INDEX IF NOT EXISTS events_due ON events (due_at);
 """
 
 _PAYMENT_ID: Final = re.compile(r"pay_[0-9a-f]{32}", re.ASCII)
@@ -166,13 +166,13 @@ _MOVE_PAYMENT: Final = """
 _SETTLE_AUTHORIZATION: Final = """
     UPDATE operations SET status = ?, decline_code = ?
     WHERE payment_id = ? AND kind = 'authorize' AND status = 'requires_action'"""
-_READ_PAYMENT: Final = f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE id = ? AND (?2 IS NULL OR account = ?2)"
+_READ_PAYMENT: Final = (
+    f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE id = :id AND (:account IS NULL OR account = :account)"
+)
 _READ_OPERATIONS: Final = """
     SELECT id, kind, key, status, amount, decline_code, created_at FROM operations WHERE payment_id = ? ORDER BY rowid"""
 _LIST_PAYMENTS: Final = f"""
-    SELECT rowid, {_PAYMENT_COLUMNS} FROM payments
-    WHERE (:account IS NULL OR account = :account) AND (:reference IS NULL OR reference = :reference) AND rowid > :after
-    ORDER BY rowid LIMIT :limit"""
+    SELECT rowid, {_PAYMENT_COLUMNS} FROM payments WHERE rowid > :after {{where}} ORDER BY rowid LIMIT :limit"""
 _LATEST_PAYMENTS: Final = f"SELECT {_PAYMENT_COLUMNS} FROM payments ORDER BY rowid DESC LIMIT ?"
 _TOTALS: Final = """
     SELECT payment.currency,
@@ -181,12 +181,10 @@ _TOTALS: Final = """
         sum(CASE operation.kind WHEN 'void' THEN operation.amount ELSE 0 END) AS voided,
         sum(CASE operation.kind WHEN 'refund' THEN operation.amount ELSE 0 END) AS refunded
     FROM operations AS operation JOIN payments AS payment ON payment.id = operation.payment_id
-    WHERE operation.status = 'succeeded' AND (:account IS NULL OR payment.account = :account)
-        AND (:reference IS NULL OR payment.reference = :reference)
+    WHERE operation.status = 'succeeded' {where}
     GROUP BY payment.currency ORDER BY payment.currency"""
 _DUE_EVENTS: Final = """
-    SELECT id, body, attempts FROM events WHERE delivered_at IS NULL AND due_at <= ? AND attempts < ?
-    ORDER BY due_at LIMIT ?"""
+    SELECT id, body, attempts FROM events WHERE due_at <= ? AND attempts < ? ORDER BY due_at LIMIT ?"""
 
 
 class Books:
@@ -317,7 +315,7 @@ class Books:
 
     def recall(self, claim: Claim) -> Outcome | None:
         """What was answered under this key, if anything was; ``KeyReused`` where something else was asked."""
-        row = self._one("SELECT fingerprint, outcome FROM answers WHERE account = ? AND key = ?", *_key(claim))
+        row = self._one("SELECT fingerprint, outcome FROM answers WHERE account = ? AND key = ?", _key(claim))
         if row is None:
             return None
         if row["fingerprint"] != claim.fingerprint:
@@ -333,7 +331,8 @@ class Books:
     def payment(self, payment_id: str, *, account: str | None = None) -> Payment:
         """The payment of this account, or of any; ``NoSuchPayment``."""
         # Ids come out of addresses, where anything can stand, even text that SQLite cannot be asked about.
-        row = self._one(_READ_PAYMENT, payment_id, account) if _PAYMENT_ID.fullmatch(payment_id) else None
+        bound = {"id": payment_id, "account": account}
+        row = self._one(_READ_PAYMENT, bound) if _PAYMENT_ID.fullmatch(payment_id) else None
         if row is None:
             raise NoSuchPayment(payment_id)
         return self._full(row)
@@ -343,7 +342,7 @@ class Books:
     ) -> tuple[list[Payment], int | None]:
         """Payments in the order they came, and after which row to go on where there are more."""
         bound = {"account": account, "reference": reference, "after": after, "limit": limit + 1}
-        rows = self._db.execute(_LIST_PAYMENTS, bound).fetchall()
+        rows = self._db.execute(_LIST_PAYMENTS.format(where=_where(bound)), bound).fetchall()
         return [self._full(row) for row in rows[:limit]], rows[limit - 1]["rowid"] if len(rows) > limit else None
 
     def latest(self, limit: int) -> list[Payment]:
@@ -352,7 +351,8 @@ class Books:
 
     def totals(self, *, account: str | None, reference: str | None = None) -> list[Total]:
         """All the money there is, by currency."""
-        rows = self._db.execute(_TOTALS, {"account": account, "reference": reference}).fetchall()
+        bound = {"account": account, "reference": reference}
+        rows = self._db.execute(_TOTALS.format(where=_where(bound)), bound).fetchall()
         return [Total(**dict(row)) for row in rows]
 
     def due_events(self, *, limit: int) -> list[Event]:
@@ -362,7 +362,7 @@ class Books:
 
     def event_delivered(self, event_id: str) -> None:
         """Nobody has to be told of this again."""
-        self._db.execute("UPDATE events SET delivered_at = ? WHERE id = ?", (time.time(), event_id))
+        self._db.execute("DELETE FROM events WHERE id = ?", (event_id,))
 
     def event_failed(self, event_id: str, *, pause_seconds: float) -> None:
         """It is tried again after the pause, until it was tried ``EVENT_ATTEMPTS_MAX`` times."""
@@ -374,10 +374,11 @@ class Books:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _once(self, claim: Claim, act: Callable[[], Outcome]) -> Outcome:
         """The effect and the answer to its key, in one transaction; an answer that is there already stands."""
@@ -439,10 +440,14 @@ class Books:
         operations = [dict(one) for one in self._db.execute(_READ_OPERATIONS, (row["id"],)).fetchall()]
         return msgspec.convert({**dict(row), "object": "payment", "operations": operations}, Payment)
 
-    def _one(self, statement: str, *bound: str | None) -> sqlite3.Row | None:
-        with closing(self._db.execute(statement, bound)) as cursor:
-            row: sqlite3.Row | None = cursor.fetchone()
-            return row
+    def _one(self, statement: str, bound: Sequence[str] | Mapping[str, str | None]) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._db.execute(statement, bound).fetchone()
+        return row
+
+
+def _where(bound: Mapping[str, object]) -> str:
+    """Conditions for what is asked, and none for what is not: an index is of no use to ``:x IS NULL OR …``."""
+    return "".join(f"AND {column} = :{column} " for column in ("account", "reference") if bound[column] is not None)
 
 
 def _key(claim: Claim) -> tuple[str, str]:

@@ -23,6 +23,9 @@ REFUSALS: Final[Mapping[str, int]] = {
 }
 """The status of each answer of the books that says no."""
 
+# Not by the names in http.HTTPStatus, which change with Python: 413 and 422 got new ones in 3.13.
+_CODES: Final[Mapping[int, str]] = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
 
 class Refused(Exception):
     """The request is not carried out, and nothing is stored about it."""
@@ -55,7 +58,7 @@ def problem_of(request: Request[Any, Any, Any], error: Exception) -> Response[by
             status, code, detail = 404, "no_such_payment", "this account has no such payment"
         case HTTPException() if error.status_code < 500:
             status, headers = error.status_code, error.headers or {}
-            code, detail = HTTPStatus(status).name.lower(), HTTPStatus(status).phrase
+            code, detail = _CODES.get(status, "invalid_request"), HTTPStatus(status).phrase
         case _:
             log.error("a request failed", exc_info=error)
             status, code, detail = 500, "internal_error", "this is a bug in the sandbox"

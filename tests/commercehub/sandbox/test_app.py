@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from commercehub.sandbox.__main__ import claim_port
 from commercehub.sandbox.app import BODY_BYTES_MAX, Settings, create_app
 from tests.payments.processors.bench import Peer
 
@@ -317,7 +319,7 @@ async def test_an_amount_out_of_bounds_is_refused_later_too(caller: Caller, verb
 
 async def test_a_huge_body_is_refused_before_it_is_read(caller: Caller) -> None:
     answer = await caller.post("/v1/payments", b'{"reference": "' + b"r" * BODY_BYTES_MAX + b'"}')
-    assert_problem(answer, 413, "request_entity_too_large")
+    assert_problem(answer, 413, "body_too_large")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
@@ -419,6 +421,14 @@ async def test_the_process_stops_when_asked_even_while_an_answer_is_lost(tmp_pat
                 pytest.fail(f"a lost answer arrived: {(await lost).text}")
     finally:
         peer.end()
+
+
+def test_a_second_processor_does_not_share_the_port_of_the_first() -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            claim_port("127.0.0.1", port)
+    claim_port("127.0.0.1", port)
 
 
 def test_a_kill_leaves_no_process_behind(tmp_path: Path) -> None:

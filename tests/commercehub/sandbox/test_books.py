@@ -89,6 +89,17 @@ def test_an_answer_is_the_same_at_every_replay_even_after_the_payment_moved_on(b
     assert authorize(books, by=first) == payment_id
 
 
+def test_an_effect_whose_answer_could_not_be_stored_did_not_happen(books: Books) -> None:
+    payment_id, asked = authorize(books), claim()
+    books._db.execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'full'); END")
+    for _ in range(2):
+        with pytest.raises(sqlite3.IntegrityError, match="full"):
+            books.capture(asked, payment_id)
+    books._db.execute("DROP TRIGGER full")
+    assert books.payment(payment_id).amount_captured == 0
+    assert isinstance(books.capture(asked, payment_id), Payment)
+
+
 def test_a_refusal_is_an_answer_too(books: Books) -> None:
     payment_id, asked = authorize(books), claim()
     assert isinstance(books.refund(asked, payment_id, amount=1), Refusal)
@@ -197,7 +208,10 @@ def test_an_event_is_due_until_it_was_delivered_or_tried_too_often(tmp_path: Pat
     (event,) = books.due_events(limit=10)
     books.event_failed(event.id, pause_seconds=60)
     assert books.due_events(limit=10) == []
+    books.event_failed(event.id, pause_seconds=-60)
+    assert [due.id for due in books.due_events(limit=10)] == [event.id]
     books.event_delivered(event.id)
+    assert books.due_events(limit=10) == []
     books.close()
 
 

@@ -1,0 +1,109 @@
+"""API keys: made, shown once, and ended."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+
+import inventory
+from commercehub import auth, ids
+from commercehub.api.call import Answer, Call
+from commercehub.api.errors import FieldError, Problem, not_found
+from commercehub.api.fields import Id
+from commercehub.api.routing import route
+from commercehub.auth import Permission, Role
+
+Channel = Literal["web", "app", "store", "call_center", "chat", "agent", "back_office"]
+RoleName = Literal["storefront", "till", "service", "fulfillment", "admin"]
+
+
+class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a key is for. A ``till`` stands at a location."""
+
+    channel: Channel
+    role: RoleName
+    location_id: Id | None = None
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key just made; its ``secret`` is shown this once."""
+
+    id: str
+    channel: Channel
+    role: RoleName
+    location_id: str | None
+    secret: str | None
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that works no more, from within five seconds in every process."""
+
+    id: str
+
+
+@route(
+    "POST",
+    "/v1/api-keys",
+    permission=Permission.KEYS,
+    body=NewKey,
+    answer=KeyView,
+    status=201,
+    codes=("secret_already_shown",),
+)
+async def create_key(call: Call) -> Answer:
+    """Make a key. Its secret is in this answer and nowhere else."""
+    given = await call.read(NewKey)
+    role = Role(given.role)
+    location_id = call.id("loc", given.location_id) if given.location_id else None
+    if (role is Role.TILL) != (given.channel == "store") or (role is Role.TILL and location_id is None):
+        detail = "The channel store goes with the role till, and a till needs its location_id."
+        raise Problem("invalid_request", detail, errors=[FieldError(pointer="/role", detail=detail)])
+
+    async def work(db: Connection, now: datetime) -> KeyView:
+        if location_id is not None:
+            await inventory.read_location(db, location_id=location_id)
+        channel = await auth.find_channel(db, kind=given.channel)
+        if channel is None:
+            detail = "The shop has no sales channel of this kind."
+            raise Problem("invalid_request", detail, errors=[FieldError(pointer="/channel", detail=detail)])
+        key = await auth.create_key(
+            db,
+            sales_channel_id=channel.id,
+            role=role,
+            location_id=location_id,
+            created_by=call.actor.name,
+            now=now,
+        )
+        return KeyView(
+            id=ids.show("key", key.id),
+            channel=given.channel,
+            role=given.role,
+            location_id=given.location_id,
+            secret=key.secret,
+        )
+
+    answer = await call.once(
+        work, status=201, conceal=lambda key: msgspec.structs.replace(key, secret=None)
+    )
+    if answer.body is not None:
+        key_id = msgspec.json.decode(answer.body, type=KeyView).id
+        detail = "A secret is shown once. Revoke the key and make another with a new Idempotency-Key."
+        raise Problem("secret_already_shown", detail, facts={"id": key_id})
+    return answer
+
+
+@route("DELETE", "/v1/api-keys/{key_id}", permission=Permission.KEYS, answer=Ended)
+async def revoke_key(call: Call, key_id: UUID) -> Ended:
+    """End a key."""
+
+    async def work(db: Connection, now: datetime) -> bool:
+        return await auth.revoke_key(db, key_id=key_id, now=now)
+
+    if not await call.database.transaction(work):
+        raise not_found()
+    return Ended(id=ids.show("key", key_id))
+
+
+ROUTES = (create_key, revoke_key)

@@ -1,0 +1,137 @@
+"""The composition root: settings in, a hub out, served over HTTP or working jobs off."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from arq.connections import ArqRedis
+from asyncpg import Connection
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+
+from commercehub import api, jobs, settings
+from commercehub.api.checkout import renderer
+from commercehub.api.limits import Limiter
+from commercehub.api.middleware import Trace
+from commercehub.api.routing import mount, on_exception
+from commercehub.auth import Keyring
+from commercehub.database import Database
+from commercehub.jobs import relay
+from commercehub.settings import Settings
+from commercehub.workflows.parts import Hub
+from payments.processors import Processor
+from payments.processors.sandbox import Sandbox
+
+LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@asynccontextmanager
+async def open_hub(
+    given: Settings, *, on_connect: Callable[[Connection], Awaitable[None]] | None = None
+) -> AsyncIterator[Hub]:
+    """A hub with its connections open."""
+    database = await Database.connect(
+        given.database_url,
+        pool_size=given.pool_size,
+        clock_offset_seconds=given.clock_offset_seconds,
+        on_connect=on_connect,
+    )
+    processors: dict[str, Processor] = {}
+    if given.sandbox_url and given.sandbox_key:
+        processors["sandbox"] = Sandbox(
+            base_url=given.sandbox_url,
+            api_key=given.sandbox_key,
+            webhook_secrets=(given.sandbox_webhook_secret,) if given.sandbox_webhook_secret else (),
+        )
+    try:
+        yield Hub(
+            settings=given,
+            database=database,
+            keyring=Keyring(database),
+            processors=processors,
+            render=renderer(given.base_url),
+        )
+    finally:
+        for processor in processors.values():
+            await processor.aclose()
+        await database.close()
+
+
+def create_app(
+    given: Settings | None = None, *, on_connect: Callable[[Connection], Awaitable[None]] | None = None
+) -> Litestar:
+    """The API as an ASGI application; its settings come from the environment unless given."""
+    configured = given or settings.read(os.environ)
+    configure_logging(configured.log_level)
+    limiter = Limiter(per_second=configured.rate_limit_per_second, burst=configured.rate_limit_burst)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_hub(configured, on_connect=on_connect) as hub:
+            holder.append(hub)
+            app.state.hub = hub
+            yield
+            holder.clear()
+
+    # Routes are made before the connections are: they find the hub when they are called.
+    holder: list[Hub] = []
+    return Litestar(
+        route_handlers=_handlers(configured, holder, limiter),
+        lifespan=[lifespan],
+        middleware=[Trace],
+        exception_handlers={Exception: on_exception(configured.base_url)},
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _handlers(given: Settings, holder: list[Hub], limiter: Limiter) -> list[HTTPRouteHandler]:
+    return [
+        mount(route, lambda: holder[0], limiter, base_url=given.base_url)
+        for route in api.routes(demo=given.demo)
+    ]
+
+
+async def run_jobs(given: Settings) -> None:
+    """Work jobs off until SIGINT or SIGTERM."""
+    configure_logging(given.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_hub(given) as hub:
+        queue: ArqRedis | None = await relay.connect_queue(given.redis_url)
+        tasks = [
+            asyncio.create_task(relay.run_relay(hub, queue)),
+            asyncio.create_task(relay.run_late(hub)),
+            asyncio.create_task(jobs.run_schedule(hub)),
+        ]
+        if given.redis_url is not None:
+            tasks.append(asyncio.create_task(relay.run_queue(hub, relay.queue_settings(given.redis_url))))
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if queue is not None:
+            await queue.aclose()
+
+
+def configure_logging(level: str) -> None:
+    """One JSON line per event on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, logging.INFO)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

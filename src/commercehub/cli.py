@@ -1,0 +1,184 @@
+"""The command line: ``./hub COMMAND``, or ``commercehub COMMAND`` where it is installed."""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import inventory
+from commercehub import app, demo, migrations, settings
+from commercehub.database import Database
+from commercehub.embedded import EmbeddedError, find_postgres, find_valkey, home_folder, open_home, postgres_url
+from commercehub.events import Actor
+from commercehub.sales.csv_records import UnreadableFile
+from commercehub.workflows import importing
+from commercehub.workflows.importing import Import, Progress
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+ROOMS: Final = ("inventory", "payments", "fulfillment")
+TELL_AFTER_SECONDS: Final = 2.0
+
+
+class UserError(Exception):
+    """Something for the person at the keyboard to mend; the message says what."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except (UserError, EmbeddedError, demo.PortTaken, settings.InvalidSettings, UnreadableFile) as error:
+        print(f"hub: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hub", description="One cart, one stock, one order book for every channel.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("demo", help="start everything here, with a shop in it")
+    command.add_argument("--reset", action="store_true", help="throw the demo's data away first")
+    command.add_argument("--port", type=int, help="the port of the API (HUB_PORT; 0: any free one)")
+    command.set_defaults(run=_demo)
+
+    command = commands.add_parser("test", help="run the whole suite; arguments go to pytest")
+    command.add_argument("pytest", nargs=argparse.REMAINDER)
+    command.set_defaults(run=_test)
+
+    command = commands.add_parser("doctor", help="tell what was found and what would be used")
+    command.set_defaults(run=_doctor)
+
+    command = commands.add_parser("check", help="see that this installation is whole")
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser("import", help="bring a product file in")
+    command.add_argument("format", choices=["shopify"])
+    command.add_argument("file", type=Path)
+    command.add_argument("--location", required=True, help="the code of the location that the quantities lie at")
+    command.add_argument("--currency", required=True)
+    command.set_defaults(run=_import)
+
+    command = commands.add_parser("migrate", help="bring the database at HUB_DATABASE_URL up to date")
+    command.set_defaults(run=_migrate)
+
+    command = commands.add_parser("work", help="work jobs off, for the hub at HUB_DATABASE_URL")
+    command.set_defaults(run=_work)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> None:
+    demo.run(os.environ, ROOT, fresh=options.reset, port=options.port, say=_say)
+
+
+def _test(options: argparse.Namespace) -> int:
+    return subprocess.run([sys.executable, "-m", "pytest", *options.pytest], cwd=ROOT, check=False).returncode
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    print(f"Python       {sys.version.split()[0]} at {sys.executable}")
+    print(f"project      {ROOT}")
+    print(f"data         {home_folder(os.environ, ROOT)}")
+    whole = True
+    try:
+        found = find_postgres(os.environ)
+        print(f"PostgreSQL   {found.version} from {found.origin}: {found.why}")
+    except EmbeddedError as error:
+        whole = False
+        print(f"PostgreSQL   none\n{error}")
+    valkey = find_valkey(os.environ)
+    print(
+        f"Valkey       {valkey.version} from {valkey.origin}: {valkey.why}"
+        if valkey
+        else "Valkey       none: the hub runs its jobs without"
+    )
+    for complaint in _foreign_rooms():
+        whole = False
+        print(complaint)
+    return 0 if whole else 1
+
+
+def _check(_: argparse.Namespace) -> int:
+    complaints = _foreign_rooms()
+    app.create_app(settings.Settings(database_url="postgresql://", secret="-" * 32))
+    for complaint in complaints:
+        print(complaint, file=sys.stderr)
+    print("The packages are ours, and every route declares its permission." if not complaints else "This will not work.")
+    return 1 if complaints else 0
+
+
+def _foreign_rooms() -> list[str]:
+    """Other distributions bring a ``payments`` or an ``inventory`` too: ours lie together, or something is wrong."""
+    complaints = []
+    hub = Path(__file__).resolve().parent
+    for name in ROOMS:
+        file = getattr(__import__(name), "__file__", None)
+        place = Path(file).resolve().parent.parent if file else None
+        if place not in {ROOT, hub.parent}:
+            complaints.append(f"The package {name} is not ours but {file}. Install the hub in an environment of its own.")
+    return complaints
+
+
+def _migrate(_: argparse.Namespace) -> None:
+    migrations.upgrade(_database_url())
+
+
+def _work(_: argparse.Namespace) -> None:
+    asyncio.run(app.run_jobs(settings.read(os.environ)))
+
+
+def _import(options: argparse.Namespace) -> int:
+    if not options.file.is_file():
+        raise UserError(f"There is no file {options.file}.")
+    progress = asyncio.run(_import_file(options.file, options.location, options.currency))
+    for refusal in progress.refused:
+        print(f"{options.file}:{refusal.line}: {refusal.reason}", file=sys.stderr)
+    if progress.refused_count > len(progress.refused):
+        print(f"… and {progress.refused_count - len(progress.refused)} more.", file=sys.stderr)
+    print(
+        f"{progress.read} rows read, {progress.created} created, {progress.changed} changed,"
+        f" {progress.refused_count} refused."
+    )
+    return 0
+
+
+async def _import_file(file: Path, location_code: str, currency: str) -> Progress:
+    database = await Database.connect(_database_url(), pool_size=2)
+    try:
+        async with database.connection() as db:
+            location = await inventory.find_by_code(db, code=location_code)
+        if location is None:
+            raise UserError(f"There is no location {location_code!r}.")
+        wanted = Import(
+            currency=currency, location_id=location.id, actor=Actor(name="cli", channel="back_office")
+        )
+        begun = time.monotonic()
+
+        def tell(progress: Progress) -> None:
+            if time.monotonic() - begun > TELL_AFTER_SECONDS:
+                _say(f"{progress.read} rows read …")
+
+        with file.open("rb") as source:
+            return await importing.import_products(database, source, wanted, on_progress=tell)
+    finally:
+        await database.close()
+
+
+def _database_url() -> str:
+    """The database that is set, else that of the demo in this folder."""
+    return os.environ.get("HUB_DATABASE_URL") or postgres_url(open_home(home_folder(os.environ, ROOT)))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""``hub demo``: everything on this machine, with a shop in it, until Ctrl-C."""
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import inventory
+import payments
+from commercehub import ids, migrations, settings
+from commercehub.database import Database
+from commercehub.embedded import (
+    Child,
+    Home,
+    Supervisor,
+    find_postgres,
+    find_valkey,
+    home_folder,
+    open_home,
+    reset,
+    start_postgres,
+    start_valkey,
+)
+from commercehub.seed import planting, shop
+from commercehub.settings import Settings
+from payments.money import Money
+
+WORKERS: Final = 2
+PORT_DEFAULT: Final = 8000
+HOST: Final = "127.0.0.1"
+READY_SECONDS_MAX: Final = 30
+POOL_SIZE: Final = 12
+# Wide: a test may send hundreds of requests a second.
+RATE_LIMIT_PER_SECOND: Final = 20_000
+SECRET_FILE: Final = "secret"
+DEMO_FILE: Final = "demo.json"
+PAYMENT_METHODS: Final = {
+    "ok": "pm_ok",
+    "declined": "pm_declined",
+    "requires_action": "pm_requires_action",
+    "answer_lost": "pm_answer_lost",
+}
+
+Say = Callable[[str], None]
+
+
+class PortTaken(Exception):
+    """Something else listens at the port that was asked for."""
+
+
+def run(environ: Mapping[str, str], root: Path, *, fresh: bool, port: int | None, say: Say) -> None:
+    """Start everything, tell how to use it, and watch over it until a signal ends it."""
+    folder = home_folder(environ, root)
+    if fresh:
+        reset(folder)
+    home = open_home(folder)
+    with Supervisor(home.logs, say=say) as hub:
+        database_url = start_postgres(hub, home, find_postgres(environ))
+        redis_url = start_valkey(hub, home, find_valkey(environ))
+        migrations.upgrade(database_url)
+        wanted = port if port is not None else int(environ.get("HUB_PORT") or PORT_DEFAULT)
+        configured = _settings(environ, home, database_url, redis_url, port=_free_port(wanted))
+        planted = asyncio.run(_prepare(configured, say))
+        for child in _children(home, configured):
+            hub.start(child)
+        document = {"base_url": configured.base_url, **planted}
+        _write_private(home.folder / DEMO_FILE, json.dumps(document, indent=1))
+        say(_welcome(home, document))
+        hub.watch(on_restart=lambda child: say(f"{child.name} died and is running again"))
+
+
+def _settings(
+    environ: Mapping[str, str], home: Home, database_url: str, redis_url: str | None, *, port: int
+) -> Settings:
+    return Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        secret=_secret(home.folder / SECRET_FILE),
+        sandbox_url=f"http://{HOST}:{_free_port(0)}",
+        sandbox_key=_secret(home.folder / "sandbox-key"),
+        sandbox_webhook_secret=_secret(home.folder / "sandbox-webhook-secret"),
+        base_url=f"http://{HOST}:{port}",
+        demo=True,
+        clock_offset_seconds=int(environ.get("HUB_CLOCK_OFFSET_SECONDS") or 0),
+        pool_size=POOL_SIZE,
+        rate_limit_per_second=RATE_LIMIT_PER_SECOND,
+        rate_limit_burst=2 * RATE_LIMIT_PER_SECOND,
+        log_level=environ.get("HUB_LOG_LEVEL") or "info",
+    )
+
+
+async def _prepare(configured: Settings, say: Say) -> dict[str, Any]:
+    """Plant the shop if there is none, and list what a newcomer needs of it."""
+    database = await Database.connect(configured.database_url, pool_size=2)
+    try:
+        begun = time.monotonic()
+
+        def tell(progress: Any) -> None:
+            if time.monotonic() - begun > 2:
+                say(f"seeding the shop: {progress.read} variants …")
+
+        await planting.plant(database, secret=configured.secret, on_progress=tell)
+        async with database.connection() as db:
+            places = await inventory.search_locations(
+                db, near=None, radius_km=None, capability=None, wanted=[]
+            )
+            registers = await payments.list_registers(db, location_id=None)
+            variants = await planting.list_variants(db)
+    finally:
+        await database.close()
+    return {
+        "keys": {name: planting.demo_secret(configured.secret, name) for name in planting.KEYS},
+        "staff": {},
+        "locations": [
+            {"id": ids.show("loc", each.location.id), "code": each.location.code, "kind": each.location.kind}
+            for each in places
+        ],
+        "registers": [
+            {"id": ids.show("reg", each.id), "location_id": ids.show("loc", each.location_id)} for each in registers
+        ],
+        "variants": [
+            {
+                "sku": variant.sku,
+                "barcode": variant.barcode,
+                "price": msgspec.to_builtins(Money(price.amount_minor, price.currency)),
+            }
+            for variant in variants
+            for price in variant.prices
+            if price.currency == shop.CURRENCY
+        ],
+        "payment_methods": PAYMENT_METHODS,
+        "mailbox_url": f"{configured.base_url}/demo/mailbox",
+    }
+
+
+def _children(home: Home, configured: Settings) -> list[Child]:
+    environ = {**os.environ, **settings.environment(configured), "PYTHONUNBUFFERED": "1"}
+    sandbox_environ = {
+        **os.environ,
+        "HUB_SANDBOX_DATABASE": str(home.folder / "sandbox.sqlite"),
+        "HUB_SANDBOX_SECRET": configured.sandbox_key or "",
+    }
+    sandbox_url = configured.sandbox_url or ""
+    return [
+        Child(
+            name="sandbox",
+            argv=(sys.executable, "-m", "commercehub.sandbox", "--host", HOST, "--port", sandbox_url.rpartition(":")[2]),
+            environ=sandbox_environ,
+            ready=lambda _: _answers(f"{sandbox_url}/health"),
+            ready_seconds_max=READY_SECONDS_MAX,
+        ),
+        Child(
+            name="api",
+            argv=api_command(configured.base_url.rpartition(":")[2], workers=WORKERS),
+            environ=environ,
+            ready=lambda _: _answers(f"{configured.base_url}/health/ready"),
+            ready_seconds_max=READY_SECONDS_MAX,
+        ),
+        Child(
+            name="jobs",
+            argv=(sys.executable, "-m", "commercehub.cli", "work"),
+            environ=environ,
+            ready=lambda _: True,
+            ready_seconds_max=READY_SECONDS_MAX,
+        ),
+    ]
+
+
+def api_command(port: str | int, *, workers: int) -> tuple[str, ...]:
+    """How the API is served; a worker that dies is replaced after 0.2 s."""
+    return (
+        *(sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--no-ws", "--http", "1"),
+        *("--host", HOST, "--port", str(port), "--workers", str(workers), "--backlog", "4096"),
+        *("--respawn-failed-workers", "--respawn-interval", "0.2", "--log-level", "warning"),
+        "commercehub.app:create_app",
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - an address of our own
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, TimeoutError):
+        return False
+
+
+def _free_port(wanted: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise PortTaken(f"Port {wanted} is taken. Choose another: HUB_PORT=8001 ./hub demo (0: any).") from error
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _secret(file: Path) -> str:
+    """What the file holds, made at the first start."""
+    if not file.exists():
+        _write_private(file, secrets.token_urlsafe(48))
+    return file.read_text().strip()
+
+
+def _write_private(file: Path, text: str) -> None:
+    half = file.with_suffix(".half")
+    half.unlink(missing_ok=True)
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(text)
+    half.replace(file)
+
+
+def _welcome(home: Home, document: Mapping[str, Any]) -> str:
+    keys, base_url = document["keys"], document["base_url"]
+    register = document["registers"][0]["id"]
+    key_lines = "\n".join(f"  {name:<12} {secret}" for name, secret in keys.items())
+    return f"""
+The hub is running.
+
+  API            {base_url}/v1
+  OpenAPI        {base_url}/openapi.json
+  health         {base_url}/health/ready
+  mail box       {base_url}/demo/mailbox
+  data, logs     {home.folder} (all of the below in {DEMO_FILE})
+
+Keys
+{key_lines}
+
+Buy something as the app's shopper:
+
+  HUB={base_url} KEY={keys["app"]}
+  post() {{ curl -s -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(date +%s%N)" -H "X-Cart-Token: $TOKEN" "$@"; echo; }}
+  CART=$(post -d '{{}}' $HUB/v1/carts) TOKEN=${{CART##*\\"token\\":\\"}} TOKEN=${{TOKEN%%\\"*}} ID=${{CART#*\\"id\\":\\"}} ID=${{ID%%\\"*}}
+  post -d '{{"sku": "TEE-S", "quantity": 2}}' $HUB/v1/carts/$ID/lines
+  post -X PUT -d '{{"method": "ship", "address": {{"name": "Ada", "line1": "1 Main St", "city": "Austin", "postal_code": "78701", "country": "US"}}}}' $HUB/v1/carts/$ID/delivery
+  post -d '{{"email": "ada@example.com", "tenders": [{{"type": "card", "payment_method": "{PAYMENT_METHODS["ok"]}"}}]}}' $HUB/v1/carts/$ID/checkout
+
+A till sells with the store key; its first register is {register}.
+Ctrl-C stops everything; ./hub demo --reset starts afresh.
+"""

@@ -1,0 +1,30 @@
+"""Jobs that follow from what happened to an order. Each may run twice, late, and beside itself."""
+
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Connection
+
+from commercehub.workflows import messages, payment_results
+from commercehub.workflows.parts import Hub
+
+
+async def confirm(hub: Hub, order_id: UUID) -> None:
+    """Tell the customer that the order is placed."""
+
+    async def work(db: Connection, now: datetime) -> None:
+        await messages.confirm_order(db, order_id=order_id, now=now)
+
+    await hub.database.transaction(work)
+
+
+async def carry_out_payments(hub: Hub, order_id: UUID) -> None:
+    """Ask for the captures and voids that are written down for the order."""
+    await payment_results.resolve_order(
+        hub.database, hub.processors, order_id=order_id, render=hub.render
+    )
+
+
+async def resolve_payments(hub: Hub) -> None:
+    """Find out what became of the payments that nobody has heard of."""
+    await payment_results.resolve_due(hub.database, hub.processors, render=hub.render)
