@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     supervisor = _parts.enter_context(Supervisor(home.logs))
     server_url = start_postgres(supervisor, home, find_postgres(os.environ), durable=False)
     redis_url = start_valkey(supervisor, home, find_valkey(os.environ))
-    asyncio.run(_run_on(server_url, f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}"))
+    asyncio.run(run_on(server_url, f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}"))
     template_url = on_database(server_url, TEMPLATE)
     migrations.upgrade(template_url)
     asyncio.run(_plant(template_url))
@@ -73,7 +73,8 @@ def on_database(url: str, name: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc or "hub@", path=f"/{name}"))
 
 
-async def _run_on(url: str, *statements: str) -> None:
+async def run_on(url: str, *statements: str) -> None:
+    """Run statements on a connection of their own."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:
@@ -109,7 +110,7 @@ def make_database(server_url: str, worker_id: str) -> Callable[[str], str]:
     def make(name: str) -> str:
         full = f"hub_{worker_id}_{name}"
         asyncio.run(
-            _run_on(
+            run_on(
                 server_url,
                 f"DROP DATABASE IF EXISTS {full} WITH (FORCE)",
                 f"CREATE DATABASE {full} TEMPLATE {TEMPLATE}",

@@ -5,13 +5,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from arq.connections import ArqRedis
-from asyncpg import Connection
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
@@ -33,7 +32,7 @@ LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggin
 
 @asynccontextmanager
 async def open_hub(
-    given: Settings, *, on_connect: Callable[[Connection], Awaitable[None]] | None = None
+    given: Settings, *, on_connect: Callable[[Any], Coroutine[Any, Any, None]] | None = None
 ) -> AsyncIterator[Hub]:
     """A hub with its connections open."""
     database = await Database.connect(
@@ -64,7 +63,7 @@ async def open_hub(
 
 
 def create_app(
-    given: Settings | None = None, *, on_connect: Callable[[Connection], Awaitable[None]] | None = None
+    given: Settings | None = None, *, on_connect: Callable[[Any], Coroutine[Any, Any, None]] | None = None
 ) -> Litestar:
     """The API as an ASGI application; its settings come from the environment unless given."""
     configured = given or settings.read(os.environ)
@@ -92,10 +91,7 @@ def create_app(
 
 
 def _handlers(given: Settings, holder: list[Hub], limiter: Limiter) -> list[HTTPRouteHandler]:
-    return [
-        mount(route, lambda: holder[0], limiter, base_url=given.base_url)
-        for route in api.routes(demo=given.demo)
-    ]
+    return [mount(route, lambda: holder[0], limiter, base_url=given.base_url) for route in api.routes(demo=given.demo)]
 
 
 async def run_jobs(given: Settings) -> None:

@@ -1,10 +1,10 @@
 """The connection pool, and the one place where transactions begin and end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
 from asyncpg import Connection
@@ -53,7 +53,7 @@ class Database:
         *,
         pool_size: int,
         clock_offset_seconds: int = 0,
-        on_connect: Callable[[Connection], Awaitable[None]] | None = None,
+        on_connect: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
         session: dict[str, str] | None = None,
     ) -> "Database":
         """Open the pool. ``session`` overrides settings of the connections: a migration may take longer, say."""
@@ -89,7 +89,8 @@ class Database:
         except asyncpg.TooManyConnectionsError as error:
             raise DatabaseUnavailable(str(error)) from error
         try:
-            yield connection
+            # The pool's proxy has every method of the connection that it stands for.
+            yield cast("Connection", connection)
         except (
             OSError,
             asyncpg.PostgresConnectionError,

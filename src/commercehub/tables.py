@@ -95,7 +95,9 @@ idempotency_keys: Final = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("scope", "key"),
     # A row without an answer belongs to an operation under way, which its subject names.
-    CheckConstraint("(status IS NULL) = (body IS NULL) AND (status IS NOT NULL OR subject_id IS NOT NULL)", name="answer"),
+    CheckConstraint(
+        "(status IS NULL) = (body IS NULL) AND (status IS NOT NULL OR subject_id IS NOT NULL)", name="answer"
+    ),
     Index("ix_idempotency_keys_created_at", "created_at"),
     Index("ix_idempotency_keys_subject_id", "subject_id", postgresql_where=text("status IS NULL")),
     postgresql_with={"fillfactor": "90", "autovacuum_vacuum_scale_factor": "0.02"},

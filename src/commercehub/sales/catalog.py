@@ -244,16 +244,12 @@ async def read_product(db: Connection, *, product_id: UUID) -> Product:
     return _product(row)
 
 
-async def search_products(
-    db: Connection, *, words: str | None, after_id: UUID | None, limit: int
-) -> list[Product]:
+async def search_products(db: Connection, *, words: str | None, after_id: UUID | None, limit: int) -> list[Product]:
     """Published products whose title has the words in it, or a variant's SKU begins with them, oldest first."""
     return [_product(row) for row in await db.fetch(SEARCH, words, after_id, limit)]
 
 
-async def find_variants(
-    db: Connection, *, skus: Sequence[str] = (), gtin14s: Sequence[str] = ()
-) -> list[Variant]:
+async def find_variants(db: Connection, *, skus: Sequence[str] = (), gtin14s: Sequence[str] = ()) -> list[Variant]:
     """The variants that have one of the SKUs, ignoring case, or one of the barcodes."""
     rows = await db.fetch(FIND_VARIANTS, [sku.lower() for sku in skus], list(gtin14s))
     return [msgspec.json.decode(row["variant"], type=Variant) for row in rows]

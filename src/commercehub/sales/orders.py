@@ -346,9 +346,7 @@ async def count_units(
     )
 
 
-async def read_contacts(
-    db: Connection, *, contact_ids: Sequence[UUID]
-) -> dict[UUID, tuple[Contact, Address | None]]:
+async def read_contacts(db: Connection, *, contact_ids: Sequence[UUID]) -> dict[UUID, tuple[Contact, Address | None]]:
     """Contacts and addresses by id."""
     rows = await db.fetch(READ_CONTACTS, list(contact_ids))
     return {

@@ -208,7 +208,9 @@ orders: Final = Table(
         " 'partially_refunded', 'refunded', 'voided')",
         name="payment_state",
     ),
-    CheckConstraint("fulfillment_state IN ('unfulfilled', 'partial', 'fulfilled', 'returned')", name="fulfillment_state"),
+    CheckConstraint(
+        "fulfillment_state IN ('unfulfilled', 'partial', 'fulfilled', 'returned')", name="fulfillment_state"
+    ),
     CheckConstraint(
         "total_minor = subtotal_minor - discount_minor + delivery_minor"
         " + CASE WHEN tax_included THEN 0 ELSE tax_minor END",

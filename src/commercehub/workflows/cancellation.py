@@ -26,9 +26,7 @@ async def cancel_order(db: Connection, *, order_id: UUID, reason: str, actor: Ac
     if OrderState.CANCELLED not in orders.MOVES[order.state]:
         raise NotCancellable(order.state)
     work = await fulfillment.read_fulfillments_of(db, references=[order_id])
-    cancelled = await fulfillment.cancel_all(
-        db, fulfillment_ids=[each.id for each in work], reason=reason, now=now
-    )
+    cancelled = await fulfillment.cancel_all(db, fulfillment_ids=[each.id for each in work], reason=reason, now=now)
     intents = await payments.read_intents(db, references=[order_id])
     if len(cancelled) != len(work) or any(intent.captured_minor for intent in intents):
         raise NotCancellable(order.state)

@@ -204,9 +204,7 @@ def _with_order_ids(cart: Cart) -> Cart:
     )
 
 
-async def _find_drawer(
-    db: Connection, checkout: Checkout, cart: Cart, shares: Sequence[Share]
-) -> UUID | None:
+async def _find_drawer(db: Connection, checkout: Checkout, cart: Cart, shares: Sequence[Share]) -> UUID | None:
     """The open drawer session that a sale at this location belongs to; cash needs exactly one."""
     if checkout.actor.location_id is None:
         found = []
@@ -265,9 +263,7 @@ async def _source(db: Connection, cart: Cart, database: Database) -> tuple[fulfi
     return plans[0]
 
 
-def _missing(
-    needs: Sequence[fulfillment.Need], levels: Sequence[inventory.Level]
-) -> tuple[inventory.Shortage, ...]:
+def _missing(needs: Sequence[fulfillment.Need], levels: Sequence[inventory.Level]) -> tuple[inventory.Shortage, ...]:
     """What of the needs is more than all locations together have."""
     nowhere = UUID(int=0)
     short = []
@@ -275,16 +271,12 @@ def _missing(
         available = sum(level.available for level in levels if level.sku == need.sku)
         if available < need.quantity:
             short.append(
-                inventory.Shortage(
-                    sku=need.sku, location_id=nowhere, requested=need.quantity, available=available
-                )
+                inventory.Shortage(sku=need.sku, location_id=nowhere, requested=need.quantity, available=available)
             )
     return tuple(short)
 
 
-async def place(
-    db: Connection, requests: Sequence[Placing], *, now: datetime, render: Render
-) -> list[Outcome]:
+async def place(db: Connection, requests: Sequence[Placing], *, now: datetime, render: Render) -> list[Outcome]:
     """Write the orders that can be placed, in order of arrival; one outcome per request, in order.
 
     Those of local tenders are final afterwards, with their answer stored; those with a remote one hold their stock
@@ -315,11 +307,14 @@ def _known(request: Placing, found: idempotency.Found) -> Outcome | None:
     return Refused(request.refusal) if request.refusal is not None else None
 
 
-async def _place_fresh(
-    db: Connection, requests: Sequence[Placing], *, now: datetime, render: Render
-) -> list[Outcome]:
+async def _place_fresh(db: Connection, requests: Sequence[Placing], *, now: datetime, render: Render) -> list[Outcome]:
     locked = await carts.lock_carts(db, cart_ids=[request.checkout.cart_id for request in requests])
-    outdated = [_outdated(request, locked) for request in requests]
+    outdated: list[Outcome | None] = []
+    seen: set[UUID] = set()
+    for request in requests:
+        # Of two for one cart the second is prepared anew, and then meets what the first has done.
+        outdated.append(Stale(()) if request.checkout.cart_id in seen else _outdated(request, locked))
+        seen.add(request.checkout.cart_id)
     drafts = [_draft(r, now) for r, outcome in zip(requests, outdated, strict=True) if outcome is None]
     try:
         claimed = await inventory.claim_stock(db, [draft.claim for draft in drafts], now=now)
@@ -343,9 +338,7 @@ def _draft(request: Placing, now: datetime) -> _Draft:
     if cart is None:
         raise AssertionError(request)
     contact = (
-        Contact(id=ids.new(), email=checkout.email, phone=checkout.phone)
-        if checkout.email or checkout.phone
-        else None
+        Contact(id=ids.new(), email=checkout.email, phone=checkout.phone) if checkout.email or checkout.phone else None
     )
     remote = any(share.tender.is_remote for share in request.shares)
     return _Draft(

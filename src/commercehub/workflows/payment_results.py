@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from asyncpg import Connection
+from msgspec.structs import replace
 
 import fulfillment
 import inventory
@@ -51,15 +52,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 async def ask(processor: Processor, operation: payments.OpenOperation) -> Heard:
     """Ask a processor for what was written down, by the key that was written down: repeating it is safe."""
-    request = processors.Operation(
-        id=operation.operation_id,
-        key=str(operation.operation_id),
-        reference=str(operation.intent_id),
-        amount_minor=operation.amount_minor,
-        currency=operation.currency,
-        payment_method=operation.payment_method,
-        processor_reference=operation.processor_reference,
-    )
+    request = _request(operation)
     match operation.kind:
         case payments.Kind.AUTHORIZE:
             outcome = await processor.authorize(request)
@@ -78,17 +71,7 @@ async def look_up(processor: Processor, operation: payments.OpenOperation) -> He
     No such payment, long after it was asked, means that the money was never promised.
     """
     found = await processor.find_by_reference(str(operation.intent_id))
-    if isinstance(found, processors.Unknown):
-        return _heard(operation, found)
-    request = processors.Operation(
-        id=operation.operation_id,
-        key=str(operation.operation_id),
-        reference=str(operation.intent_id),
-        amount_minor=operation.amount_minor,
-        currency=operation.currency,
-    )
-    outcome = processors.outcome_of(request, processors.OperationKind.AUTHORIZE, found) if found else None
-    if outcome is None:
+    if found is None:
         return Heard(
             fact=payments.Fact(
                 operation_id=operation.operation_id,
@@ -96,33 +79,46 @@ async def look_up(processor: Processor, operation: payments.OpenOperation) -> He
                 detail="the processor knows of no such payment",
             )
         )
-    return _heard(operation, outcome)
+    if isinstance(found, processors.Unknown):
+        return _heard(operation, found)
+    outcome = processors.outcome_of(_request(operation), processors.OperationKind.AUTHORIZE, found)
+    return _heard(operation, outcome or processors.Unknown(detail="the payment has no operation of ours"))
+
+
+def _request(operation: payments.OpenOperation) -> processors.Operation:
+    return processors.Operation(
+        id=operation.operation_id,
+        key=str(operation.operation_id),
+        reference=str(operation.intent_id),
+        amount_minor=operation.amount_minor,
+        currency=operation.currency,
+        payment_method=operation.payment_method,
+        processor_reference=operation.processor_reference,
+    )
 
 
 def _heard(operation: payments.OpenOperation, outcome: processors.Outcome) -> Heard:
-    state, reference, code, detail, url = payments.OperationState.PENDING, None, None, None, None
+    fact = payments.Fact(operation_id=operation.operation_id, state=payments.OperationState.PENDING)
     match outcome:
-        case processors.Succeeded(processor_reference=reference):
-            state = payments.OperationState.SUCCEEDED
-        case processors.Declined(processor_reference=reference, decline_code=code):
-            state = payments.OperationState.DECLINED
-        case processors.RequiresAction(processor_reference=reference, url=url):
-            pass
-        case processors.Pending(processor_reference=reference):
-            pass
-        case processors.Unknown(detail=detail):
-            state = payments.OperationState.UNKNOWN
-            log.warning("payment.unknown", operation_id=str(operation.operation_id), detail=detail)
-    return Heard(
-        fact=payments.Fact(
-            operation_id=operation.operation_id,
-            state=state,
-            processor_reference=reference,
-            decline_code=code,
-            detail=detail,
-        ),
-        next_url=url,
-    )
+        case processors.Succeeded():
+            fact = replace(
+                fact, state=payments.OperationState.SUCCEEDED, processor_reference=outcome.processor_reference
+            )
+        case processors.Declined():
+            fact = replace(
+                fact,
+                state=payments.OperationState.DECLINED,
+                processor_reference=outcome.processor_reference,
+                decline_code=outcome.decline_code,
+            )
+        case processors.RequiresAction():
+            return Heard(fact=replace(fact, processor_reference=outcome.processor_reference), next_url=outcome.url)
+        case processors.Pending():
+            fact = replace(fact, processor_reference=outcome.processor_reference)
+        case processors.Unknown():
+            log.warning("payment.unknown", operation_id=str(operation.operation_id), detail=outcome.detail)
+            fact = replace(fact, state=payments.OperationState.UNKNOWN, detail=outcome.detail)
+    return Heard(fact=fact)
 
 
 async def ask_and_finalize(
@@ -151,9 +147,7 @@ async def answer_as_it_is(database: Database, *, order_id: UUID, render: Render)
     return Stored(status, render.order(order, work, None))
 
 
-async def finalize(
-    db: Connection, heard: Heard, *, order_id: UUID, now: datetime, render: Render
-) -> Stored:
+async def finalize(db: Connection, heard: Heard, *, order_id: UUID, now: datetime, render: Render) -> Stored:
     """Post everything of an order whose payment succeeded, release everything of one that failed, or leave it waiting.
 
     Comes to the same whoever calls it first and however often: an order that does not wait any more is left alone.
@@ -188,9 +182,7 @@ async def finalize(
     return Stored(202, render.order(order, (), heard.next_url))
 
 
-async def _succeed(
-    db: Connection, order: Order, intent: payments.Intent, *, now: datetime, render: Render
-) -> Stored:
+async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now: datetime, render: Render) -> Stored:
     intents = [intent]
     if intent.amount_minor != order.total:
         intents = await payments.read_intents(db, references=[order.id])
@@ -213,9 +205,7 @@ async def _succeed(
         order = await fulfil_units(db, order, {hold.line_id: hold.quantity for hold in gone})
         await begin_captures(db, order, intents, now=now)
     sources = [
-        fulfillment.Allocation(
-            line_id=hold.line_id, sku=hold.sku, location_id=hold.location_id, quantity=hold.quantity
-        )
+        fulfillment.Allocation(line_id=hold.line_id, sku=hold.sku, location_id=hold.location_id, quantity=hold.quantity)
         for hold in holds
         if hold not in gone
     ]
@@ -237,9 +227,7 @@ async def _succeed(
     return stored
 
 
-async def _fail(
-    db: Connection, order: Order, fact: payments.Fact, *, now: datetime, render: Render
-) -> Stored:
+async def _fail(db: Connection, order: Order, fact: payments.Fact, *, now: datetime, render: Render) -> Stored:
     holds = await inventory.read_holds(db, reference=order.id)
     changes = await inventory.void(db, [(order.id, hold) for hold in holds], now=now)
     await payments.drop_local(db, reference=order.id)
@@ -290,10 +278,8 @@ def work_for(
 async def fulfil_units(db: Connection, order: Order, units: Mapping[UUID, int]) -> Order:
     """Count units that have left towards the customer; returns the order with them counted."""
     await orders.count_units(db, order_id=order.id, fulfilled=units, cancelled={})
-    lines = tuple(
-        msgspec.structs.replace(line, fulfilled=line.fulfilled + units.get(line.id, 0)) for line in order.lines
-    )
-    return msgspec.structs.replace(order, lines=lines)
+    lines = tuple(replace(line, fulfilled=line.fulfilled + units.get(line.id, 0)) for line in order.lines)
+    return replace(order, lines=lines)
 
 
 def earned(order: Order) -> int:
@@ -308,9 +294,7 @@ def earned(order: Order) -> int:
     return sum(shares) + (order.delivery_total if any(line.fulfilled for line in order.lines) else 0)
 
 
-async def begin_captures(
-    db: Connection, order: Order, intents: Sequence[payments.Intent], *, now: datetime
-) -> int:
+async def begin_captures(db: Connection, order: Order, intents: Sequence[payments.Intent], *, now: datetime) -> int:
     """Write down the captures that take what has been earned by now; returns how much, in minor units."""
     under_way = await payments.read_under_way(db, intent_ids=[intent.id for intent in intents])
     due = earned(order) - sum(
@@ -334,16 +318,14 @@ async def resolve(
 ) -> None:
     """Find out what became of an operation that nobody has heard of, and do what follows."""
     processor = processor_by_name[operation.processor]
-    if operation.kind is payments.Kind.AUTHORIZE:
-        heard = await look_up(processor, operation)
+    is_authorization = operation.kind is payments.Kind.AUTHORIZE
+    heard = await (look_up if is_authorization else ask)(processor, operation)
 
-        async def work(db: Connection, now: datetime) -> object:
-            return await finalize(db, heard, order_id=operation.reference, now=now, render=render)
-    else:
-        heard = await ask(processor, operation)
-
-        async def work(db: Connection, now: datetime) -> object:
-            return await book(db, heard.fact, order_id=operation.reference, now=now)
+    async def work(db: Connection, now: datetime) -> None:
+        if is_authorization:
+            await finalize(db, heard, order_id=operation.reference, now=now, render=render)
+        else:
+            await book(db, heard.fact, order_id=operation.reference, now=now)
 
     await database.transaction(work)
 
@@ -360,9 +342,7 @@ async def resolve_order(
             await resolve(database, processor_by_name, operation, render=render)
 
 
-async def resolve_due(
-    database: Database, processor_by_name: Mapping[str, Processor], *, render: Render
-) -> int:
+async def resolve_due(database: Database, processor_by_name: Mapping[str, Processor], *, render: Render) -> int:
     """Take up the operations that have waited too long, whoever began them; returns how many."""
 
     async def take(db: Connection, now: datetime) -> list[payments.OpenOperation]:

@@ -35,9 +35,7 @@ async def begin_step(db: Connection, step: Step) -> tuple[Order, Fulfillment]:
     """
     found = await fulfillment.read_fulfillment(db, fulfillment_id=step.fulfillment_id, location_id=step.location_id)
     order = await orders.lock_order(db, order_id=found.reference)
-    locked = await fulfillment.lock_fulfillment(
-        db, fulfillment_id=step.fulfillment_id, location_id=step.location_id
-    )
+    locked = await fulfillment.lock_fulfillment(db, fulfillment_id=step.fulfillment_id, location_id=step.location_id)
     fulfillment.check_move(locked, step.to)
     return order, locked
 

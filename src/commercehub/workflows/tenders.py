@@ -47,7 +47,9 @@ def share_out(tenders: Sequence[Tender], total: int, currency: str) -> tuple[Sha
                 raise TenderMismatch(position, f"The cart is in {currency}.")
         amount = left if tender.amount is None else tender.amount.amount_minor
         if amount > left:
-            raise TenderMismatch(position, f"The tenders exceed what is due by {amount - left} ({currency} minor units).")
+            raise TenderMismatch(
+                position, f"The tenders exceed what is due by {amount - left} ({currency} minor units)."
+            )
         shares.append(Share(tender=tender, amount=amount, change=_change(position, tender, amount)))
         left -= amount
     if left:
