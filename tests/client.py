@@ -113,6 +113,14 @@ class Channels:
             await self["admin"].ok("POST", "/v1/stock/receipts", receipt)
         return sku
 
+    async def drawer(self, code: str = "S1", *, opening_float: int = 0) -> str:
+        """A new register at a location with its drawer open; returns the register's id."""
+        body = {"location_id": await self.location(code), "name": f"Till {next(_serial)} {uuid.uuid4().hex[:6]}"}
+        register = (await self["admin"].ok("POST", "/v1/registers", body))["id"]
+        amount = {"amount": opening_float, "currency": "USD"}
+        await self["admin"].ok("POST", f"/v1/registers/{register}/sessions", {"opening_float": amount})
+        return str(register)
+
     async def level(self, sku: str, code: str) -> tuple[int, int]:
         """What is on hand and reserved of a SKU at a location."""
         place = await self.location(code)

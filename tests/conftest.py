@@ -8,10 +8,7 @@ nothing is ever cleaned away.
 import asyncio
 import os
 import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,10 +30,10 @@ from commercehub.seed import planting
 from commercehub.settings import Settings
 from commercehub.workflows.parts import Hub
 from tests.client import Channel, Channels, Statements
+from tests.serving import serving
 
 TEMPLATE = "hub_template"
 SECRET = "the suite's own secret, long enough to be one"
-READY_SECONDS_MAX = 20
 
 # A busy machine is no bug: properties are judged by what they find, not by how long one example took.
 hypothesis_settings.register_profile("hub", deadline=None)
@@ -155,35 +152,6 @@ def sandbox_url(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathF
         yield f"http://127.0.0.1:{port}"
 
 
-class serving:  # noqa: N801 - used like a function, in a with
-    """A server in a process of its own, from its first answer until the with ends."""
-
-    def __init__(self, command: list[str], environ: dict[str, str], log: Any, health_url: str) -> None:
-        self._command, self._environ, self._log, self._health_url = command, environ, log, health_url
-
-    def __enter__(self) -> "subprocess.Popen[bytes]":
-        self.process = subprocess.Popen(
-            self._command, env=self._environ, stdout=self._log, stderr=self._log, start_new_session=True
-        )
-        until = time.monotonic() + READY_SECONDS_MAX
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                with urllib.request.urlopen(self._health_url, timeout=1):
-                    return self.process
-            except OSError:
-                time.sleep(0.05)
-        self.__exit__()
-        raise AssertionError(f"{self._command} did not answer, see {getattr(self._log, 'name', '')}")
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, 9)
-            self.process.wait(10)
-
-
 @pytest.fixture(scope="session")
 def settings(database_url: str, sandbox_url: str) -> Settings:
     """The settings of the hub under test."""
@@ -272,6 +240,12 @@ def app(channels: Channels) -> Channel:
 def till(channels: Channels) -> Channel:
     """A till at S1."""
     return channels["store"]
+
+
+@pytest.fixture
+async def drawer(channels: Channels) -> str:
+    """A register of the test's own at S1, its drawer open and empty."""
+    return await channels.drawer()
 
 
 @pytest.fixture

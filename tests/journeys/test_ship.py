@@ -1,32 +1,39 @@
 """From an app to a parcel at the door, with a card authorized at checkout and captured when the parcel leaves."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from tests.client import Channel, Channels
 
 CARD = {"type": "card", "payment_method": "pm_ok"}
 
 
-async def test_app_order_is_shipped_captured_and_delivered(
-    app: Channel, warehouse: Channel, channels: Channels, run_jobs: Callable[[], Awaitable[None]]
+async def test_an_app_order_of_books_is_shipped_captured_and_delivered(
+    app: Channel,
+    warehouse: Channel,
+    channels: Channels,
+    book: Mapping[str, Any],
+    run_jobs: Callable[[], Awaitable[None]],
 ) -> None:
-    sku = await channels.product({"DC1": 5}, price=2500)
+    sku = book["sku"]
+    on_hand, reserved = await channels.level(sku, "DC1")
     cart = await app.cart({"sku": sku, "quantity": 2}, ship=True)
-    assert cart["total"]["amount"] == 5000 + 413 + 499
     answer = await app.check_out(cart, CARD)
     order = answer.json()
     assert (answer.status_code, order["state"], order["payment_state"]) == (201, "placed", "authorized")
-    assert await channels.level(sku, "DC1") == (5, 2)
+    assert await channels.level(sku, "DC1") == (on_hand, reserved + 2)
 
     work = order["fulfillments"][0]["id"]
     await warehouse.ok("POST", f"/v1/fulfillments/{work}/start")
-    await warehouse.ok("POST", f"/v1/fulfillments/{work}/pick", {"lines": [{"sku": sku, "quantity": 2}]})
+    await warehouse.ok(
+        "POST", f"/v1/fulfillments/{work}/pick", {"lines": [{"barcode": book["barcode"], "quantity": 2}]}
+    )
     await warehouse.ok("POST", f"/v1/fulfillments/{work}/pack", {"parcels": [{"weight_grams": 800}]})
     shipped = await warehouse.ok(
         "POST", f"/v1/fulfillments/{work}/ship", {"carrier": "UPS", "tracking_number": "1Z999"}
     )
     assert shipped["state"] == "shipped"
-    assert await channels.level(sku, "DC1") == (3, 0)
+    assert await channels.level(sku, "DC1") == (on_hand - 2, reserved)
     await run_jobs()
 
     paid = await app.ok("GET", f"/v1/orders/{order['id']}", token=cart["token"])

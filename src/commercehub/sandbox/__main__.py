@@ -5,6 +5,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         claim_port(options.host, options.port)
         app = create_app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError, sqlite3.Error) as error:
         parser.error(str(error))
     asyncio.run(serve(app, host=options.host, port=options.port))
     return 0

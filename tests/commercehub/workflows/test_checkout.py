@@ -16,14 +16,6 @@ DECLINED = {"type": "card", "payment_method": "pm_declined"}
 CASH = {"type": "cash"}
 
 
-@pytest.fixture
-async def drawer(till: Channel) -> str:
-    """The first register at S1, with its drawer open."""
-    register = str((await till.ok("GET", "/v1/registers"))["data"][0]["id"])
-    await till.post(f"/v1/registers/{register}/sessions", {"opening_float": {"amount": 0, "currency": "USD"}})
-    return register
-
-
 async def test_availability_costs_one_statement(app: Channel, channels: Channels, statements: Statements) -> None:
     sku = await channels.product({"DC1": 1})
     await app.get(f"/v1/availability?sku={sku}")
@@ -47,10 +39,10 @@ async def test_a_checkout_with_a_local_tender_costs_twelve_statements_at_most(
 ) -> None:
     skus = [await channels.product({"S1": 9}) for _ in range(2)]
     # A connection's first look at a type of parameter is a question of the driver's own.
-    await till.check_out(await till.cart(*({"sku": sku} for sku in skus)), CASH)
+    await till.check_out(await till.cart(*({"sku": sku} for sku in skus)), CASH, more={"register_id": drawer})
     cart = await till.cart(*({"sku": sku} for sku in skus))
     async with statements.counted() as seen:
-        answer = await till.check_out(cart, CASH)
+        answer = await till.check_out(cart, CASH, more={"register_id": drawer})
     assert (answer.status_code, len(seen) <= 12) == (201, True), "\n".join(" ".join(s.split())[:90] for s in seen)
 
 
@@ -138,7 +130,7 @@ async def test_safety_stock_binds_an_app_and_not_a_till(
     wanted = await app.cart({"sku": sku}, ship=True)
     assert (await app.check_out(wanted, CARD)).json()["code"] == "out_of_stock"
     in_hand = await till.cart({"sku": sku})
-    assert (await till.check_out(in_hand, CASH)).status_code == 201
+    assert (await till.check_out(in_hand, CASH, more={"register_id": drawer})).status_code == 201
 
 
 async def test_an_order_splits_over_locations_when_no_single_one_has_all(app: Channel, channels: Channels) -> None:
@@ -210,11 +202,11 @@ async def test_an_empty_cart_and_one_without_a_delivery_are_refused(app: Channel
     assert (await app.check_out(nowhere, CARD)).json()["code"] == "delivery_required"
 
 
-async def test_cash_needs_an_open_drawer(till: Channel, channels: Channels) -> None:
-    registers = (await till.ok("GET", "/v1/registers"))["data"]
-    closed = registers[1]["id"]
+async def test_cash_needs_an_open_drawer(till: Channel, channels: Channels, drawer: str) -> None:
+    count = {"counted": {"amount": 0, "currency": "USD"}}
+    await till.ok("POST", f"/v1/registers/{drawer}/sessions/current/close", count)
     cart = await till.cart({"sku": await channels.product({"S1": 1})})
-    answer = await till.check_out(cart, CASH, more={"register_id": closed})
+    answer = await till.check_out(cart, CASH, more={"register_id": drawer})
     assert (answer.status_code, answer.json()["code"]) == (409, "no_open_session")
 
 
@@ -238,7 +230,7 @@ async def test_a_till_sells_by_card_and_the_goods_leave_when_it_is_authorized(
 async def test_cash_and_card_together_pay_one_order(till: Channel, channels: Channels, drawer: str) -> None:
     cart = await till.cart({"sku": await channels.product({"S1": 2}, price=1000, tax_class="exempt")})
     part = {"type": "cash", "amount": {"amount": 400, "currency": "USD"}}
-    order = (await till.check_out(cart, part, CARD)).json()
+    order = (await till.check_out(cart, part, CARD, more={"register_id": drawer})).json()
     payments = (await till.ok("GET", f"/v1/payments?order_id={order['id']}"))["data"]
     assert {each["tender"]: each["amount"]["amount"] for each in payments} == {"cash": 400, "card": 600}
 
@@ -247,7 +239,7 @@ async def test_a_declined_card_beside_cash_takes_no_cash(till: Channel, channels
     before = (await till.ok("GET", f"/v1/registers/{drawer}/sessions/current"))["tenders"][0]["expected"]
     cart = await till.cart({"sku": await channels.product({"S1": 2}, price=1000)})
     part = {"type": "cash", "amount": {"amount": 400, "currency": "USD"}}
-    assert (await till.check_out(cart, part, DECLINED)).status_code == 402
+    assert (await till.check_out(cart, part, DECLINED, more={"register_id": drawer})).status_code == 402
     after = (await till.ok("GET", f"/v1/registers/{drawer}/sessions/current"))["tenders"][0]["expected"]
     assert after == before
 

@@ -1,0 +1,122 @@
+"""Servers in processes of their own: granian with its workers, the sandbox, and what the sandbox's own books say."""
+
+import os
+import subprocess
+import time
+import urllib.request
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+from asyncpg import Connection
+
+from commercehub import settings
+from commercehub.database import Database
+from commercehub.demo import api_command
+from commercehub.settings import Settings
+
+READY_SECONDS_MAX = 20
+WORKERS = 2
+
+INTENTS_OF = "SELECT id FROM payments.intents WHERE reference = ANY ($1::uuid[])"
+
+
+class serving:  # noqa: N801 - used like a function, in a with
+    """A server in a process of its own, from its first answer until the with ends."""
+
+    def __init__(
+        self, command: Collection[str], environ: Mapping[str, str], log: IO[bytes], health_url: str
+    ) -> None:
+        self._command, self._environ, self._log, self._health_url = command, environ, log, health_url
+
+    def __enter__(self) -> "subprocess.Popen[bytes]":
+        self.process = subprocess.Popen(
+            list(self._command), env=self._environ, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        until = time.monotonic() + READY_SECONDS_MAX
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(self._health_url, timeout=1):
+                    return self.process
+            except OSError:
+                time.sleep(0.05)
+        self.__exit__()
+        raise AssertionError(f"{self._command} did not answer, see {getattr(self._log, 'name', '')}")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self.process.pid, 9)  # granian's workers outlive a parent that was killed
+        except ProcessLookupError:
+            return
+        finally:
+            self.process.wait(10)
+
+
+def serving_hub(
+    given: Settings, log: IO[bytes], *, factory: str | None = None, workers: int = WORKERS
+) -> serving:
+    """The hub on granian as the demo runs it; ``factory`` makes another application than the hub's own."""
+    command = api_command(given.base_url.rpartition(":")[2], workers=workers)
+    environ = {**os.environ, **settings.environment(given)}
+    return serving((*command[:-1], factory or command[-1]), environ, log, f"{given.base_url}/health/ready")
+
+
+def workers_of(process: "subprocess.Popen[bytes]") -> list[int]:
+    """The process ids of granian's workers."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+class Books:
+    """What the sandbox says that it really did."""
+
+    def __init__(self, given: Settings) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=given.sandbox_url or "", headers={"Authorization": f"Bearer {given.sandbox_key}"}, trust_env=False
+        )
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def payments(self, database: Database, order_ids: Collection[Any]) -> list[dict[str, Any]]:
+        """Every payment of the orders, each with its operations."""
+        async with database.connection() as db:
+            references = {str(row["id"]) for row in await db.fetch(INTENTS_OF, list(order_ids))}
+        found, after = [], 0
+        while after is not None:
+            answer = (await self._http.get("/v1/truth", params={"after": after})).json()
+            found += [payment for payment in answer["payments"] if payment["reference"] in references]
+            after = answer["next_after"]
+        return found
+
+    async def act(self, payment: Mapping[str, Any], verb: str) -> dict[str, Any]:
+        """Do something to a payment behind the hub's back."""
+        headers = {"Idempotency-Key": f"behind-our-back-{payment['id']}-{verb}", "Content-Type": "application/json"}
+        answer = await self._http.post(f"/v1/payments/{payment['id']}/{verb}", content=b"{}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def decide(self, url: str, decision: str) -> None:
+        """Answer as the payer does, on the payer's page."""
+        assert (await self._http.get(url)).status_code == 200
+        answer = await self._http.post(url, data={"decision": decision})
+        assert answer.status_code == 303, answer.text
+
+
+def done(payment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was done with a payment of the sandbox, in order."""
+    return [(operation["kind"], operation["status"]) for operation in payment["operations"]]
+
+
+async def findings(db: Connection) -> list[object]:
+    """Every difference that the rooms' own verification finds."""
+    import inventory  # noqa: PLC0415
+    import payments  # noqa: PLC0415
+
+    return [*await inventory.verify(db), *await payments.verify(db)]
