@@ -93,8 +93,8 @@ SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::int[], $10::text[], $11::bigint
 
 _COLUMNS: Final = """work.id, work.reference, work.kind, work.method, work.location_id, work.state, work.version,
     work.created_at,
-    (SELECT json_agg(json_build_object('line_id', line.line_id, 'sku', line.sku, 'quantity', line.quantity,
-                                       'picked', line.picked) ORDER BY line.position)
+    (SELECT coalesce(json_agg(json_build_object('line_id', line.line_id, 'sku', line.sku, 'quantity', line.quantity,
+                                                'picked', line.picked) ORDER BY line.position), '[]')
      FROM fulfillment.lines AS line WHERE line.fulfillment_id = work.id) AS lines"""
 
 READ_OF = f"""
@@ -117,7 +117,9 @@ ORDER BY work.id DESC
 LIMIT $6
 """
 
-LOCK = f"{READ} FOR UPDATE OF work"
+LOCK = """
+SELECT id FROM fulfillment.fulfillments WHERE id = $1 AND ($2::uuid IS NULL OR location_id = $2) FOR UPDATE
+"""
 
 MOVE = """
 UPDATE fulfillment.fulfillments
@@ -180,10 +182,9 @@ async def read_fulfillment(db: Connection, *, fulfillment_id: UUID, location_id:
 
 async def lock_fulfillment(db: Connection, *, fulfillment_id: UUID, location_id: UUID | None) -> Fulfillment:
     """As ``read_fulfillment``, and nobody else moves it until this transaction ends."""
-    row = await db.fetchrow(LOCK, fulfillment_id, location_id)
-    if row is None:
-        raise FulfillmentNotFound(fulfillment_id)
-    return _fulfillment(row)
+    # Read by a second statement: one that waits for the lock itself would see the lines as they were before.
+    await db.execute(LOCK, fulfillment_id, location_id)
+    return await read_fulfillment(db, fulfillment_id=fulfillment_id, location_id=location_id)
 
 
 async def read_fulfillments_of(db: Connection, *, references: Sequence[UUID]) -> list[Fulfillment]:
@@ -253,9 +254,7 @@ async def read_parcels(db: Connection, *, fulfillment_ids: Sequence[UUID]) -> di
     parcels: dict[UUID, list[Parcel]] = {}
     for row in await db.fetch(READ_PARCELS, list(fulfillment_ids)):
         parcels.setdefault(row["fulfillment_id"], []).append(
-            Parcel(
-                weight_grams=row["weight_grams"], carrier=row["carrier"], tracking_number=row["tracking_number"]
-            )
+            Parcel(weight_grams=row["weight_grams"], carrier=row["carrier"], tracking_number=row["tracking_number"])
         )
     return parcels
 

@@ -50,9 +50,7 @@ def plan(needs: Sequence[Need], candidates: Sequence[Candidate]) -> list[Plan]:
     )
     whole = [
         tuple(
-            Allocation(
-                line_id=need.line_id, sku=need.sku, location_id=candidate.location_id, quantity=need.quantity
-            )
+            Allocation(line_id=need.line_id, sku=need.sku, location_id=candidate.location_id, quantity=need.quantity)
             for need in needs
         )
         for candidate in ranked
@@ -72,33 +70,29 @@ def _holds_all(candidate: Candidate, needs: Sequence[Need]) -> bool:
 
 
 def _split(needs: Sequence[Need], ranked: Sequence[Candidate]) -> Plan | None:
-    missing = {need.line_id: need.quantity for need in needs}
+    missing = [need.quantity for need in needs]
     left = {candidate.location_id: dict(candidate.available) for candidate in ranked}
     allocations: list[Allocation] = []
-    while any(missing.values()):
-        best = max(
-            ranked,
-            key=lambda candidate: sum(_most(left[candidate.location_id], needs, missing)),
-            default=None,
-        )
-        if best is None or not any(_most(left[best.location_id], needs, missing)):
+    while any(missing):
+        best = max(ranked, key=lambda candidate: sum(_most(left[candidate.location_id], needs, missing)), default=None)
+        if best is None or not any(given := _most(left[best.location_id], needs, missing)):
             return None
-        for need, quantity in zip(needs, _most(left[best.location_id], needs, missing), strict=True):
+        for position, (need, quantity) in enumerate(zip(needs, given, strict=True)):
             if quantity:
                 allocations.append(
                     Allocation(line_id=need.line_id, sku=need.sku, location_id=best.location_id, quantity=quantity)
                 )
-                missing[need.line_id] -= quantity
+                missing[position] -= quantity
                 left[best.location_id][need.sku] -= quantity
     return tuple(allocations)
 
 
-def _most(available: Mapping[str, int], needs: Sequence[Need], missing: Mapping[UUID, int]) -> list[int]:
+def _most(available: Mapping[str, int], needs: Sequence[Need], missing: Sequence[int]) -> list[int]:
     """How much of each need a location could give, lines that share a SKU sharing what is there."""
     left = dict(available)
     given = []
-    for need in needs:
-        quantity = min(missing[need.line_id], max(0, left.get(need.sku, 0)))
+    for need, wanted in zip(needs, missing, strict=True):
+        quantity = min(wanted, max(0, left.get(need.sku, 0)))
         left[need.sku] = left.get(need.sku, 0) - quantity
         given.append(quantity)
     return given

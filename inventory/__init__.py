@@ -2,6 +2,7 @@
 
 from inventory.availability import Level, read_levels
 from inventory.errors import (
+    ClaimRaced,
     InventoryError,
     LocationCodeTaken,
     LocationNotFound,
@@ -13,7 +14,6 @@ from inventory.positions import Change
 from inventory.reservations import (
     Claim,
     Claimed,
-    ClaimRaced,
     Hold,
     Shortage,
     Want,

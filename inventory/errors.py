@@ -38,3 +38,7 @@ class ReservationSettled(InventoryError):
     def __init__(self, reference: UUID) -> None:
         super().__init__(str(reference))
         self.reference = reference
+
+
+class ClaimRaced(Exception):
+    """A hold ended between the look and the claim; nothing was taken, the transaction is to be run again."""

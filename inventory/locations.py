@@ -58,7 +58,10 @@ SELECT {_COLUMNS}, distance_km,
        CASE WHEN cardinality($5::text[]) = 0 THEN NULL ELSE (
            SELECT bool_and(coalesce(position.on_hand - position.reserved + coalesce(expired.quantity, 0)
                                     - position.safety_stock + position.backorder_limit, 0) >= wanted.quantity)
-           FROM unnest($5::text[], $6::bigint[]) AS wanted (sku, quantity)
+           FROM (
+               SELECT sku, sum(quantity) AS quantity FROM unnest($5::text[], $6::bigint[]) AS line (sku, quantity)
+               GROUP BY sku
+           ) AS wanted
            LEFT JOIN inventory.positions AS position
                ON position.sku = wanted.sku AND position.location_id = place.id
            LEFT JOIN LATERAL (

@@ -5,7 +5,7 @@ that share two products queue and do not deadlock.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -13,11 +13,8 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection
 
-from inventory.errors import ReservationSettled
+from inventory.errors import ClaimRaced, ReservationSettled
 from inventory.positions import Change, Key, read_change
-
-class ClaimRaced(Exception):
-    """A hold ended between the look and the claim; nothing was taken, the transaction is to be run again."""
 
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,14 +67,16 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int
 
 
+# Whoever waits here sees the position as it is when the lock comes, and the holds as they were before: CLAIM
+# answers what it folded back, and the two are compared.
 LOCK = """
 SELECT position.sku, position.location_id,
-       position.on_hand - position.reserved + position.backorder_limit + position.shortfall
-           + coalesce((
-               SELECT sum(quantity)::bigint FROM inventory.reservations AS hold
-               WHERE hold.sku = position.sku AND hold.location_id = position.location_id
-                 AND hold.state = 'open' AND hold.expires_at <= $3
-           ), 0) AS unpromised,
+       position.on_hand - position.reserved + position.backorder_limit + position.shortfall AS unpromised,
+       coalesce((
+           SELECT sum(quantity)::bigint FROM inventory.reservations AS hold
+           WHERE hold.sku = position.sku AND hold.location_id = position.location_id
+             AND hold.state = 'open' AND hold.expires_at <= $3
+       ), 0) AS expired,
        position.safety_stock + position.shortfall AS kept_back
 FROM inventory.positions AS position
 JOIN unnest($1::text[], $2::uuid[]) AS wanted (sku, location_id) USING (sku, location_id)
@@ -118,7 +117,7 @@ moved AS (
            OR position.on_hand - position.reserved + folded.freed + position.backorder_limit
               >= folded.reserve + position.safety_stock)
     RETURNING position.sku, position.location_id, position.on_hand, position.reserved, position.safety_stock,
-              position.backorder_limit, position.version
+              position.backorder_limit, position.version, folded.freed
 ),
 held AS (
     INSERT INTO inventory.reservations
@@ -138,8 +137,25 @@ told AS (
                 $17::int[])
         AS sale (sku, location_id, quantity, reference, actor, channel, occurred_at, position)
     JOIN moved USING (sku, location_id)
+    ORDER BY position
 )
-SELECT * FROM moved
+SELECT * FROM moved ORDER BY sku, location_id
+"""
+
+# For those who hold the lock on the positions.
+FOLD = """
+WITH expired AS (
+    UPDATE inventory.reservations AS hold
+    SET state = 'expired', ended_at = $3
+    FROM unnest($1::text[], $2::uuid[]) AS key (sku, location_id)
+    WHERE hold.sku = key.sku AND hold.location_id = key.location_id
+      AND hold.state = 'open' AND hold.expires_at <= $3
+    RETURNING hold.sku, hold.location_id, hold.quantity
+)
+UPDATE inventory.positions AS position
+SET reserved = position.reserved - freed.quantity, version = position.version + 1
+FROM (SELECT sku, location_id, sum(quantity)::bigint AS quantity FROM expired GROUP BY sku, location_id) AS freed
+WHERE position.sku = freed.sku AND position.location_id = freed.location_id
 """
 
 LOCK_HELD = """
@@ -148,8 +164,8 @@ FROM inventory.positions AS position
 WHERE (position.sku, position.location_id) IN (
     SELECT hold.sku, hold.location_id
     FROM inventory.reservations AS hold
-    JOIN unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS ending (reference, line_id, location_id)
-        USING (reference, line_id, location_id)
+    JOIN unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[]) AS ending (reference, line_id, sku, location_id)
+        USING (reference, line_id, sku, location_id)
 )
 ORDER BY position.sku, position.location_id
 FOR UPDATE
@@ -158,11 +174,12 @@ FOR UPDATE
 END = """
 WITH ended AS (
     UPDATE inventory.reservations AS hold
-    SET state = $4, ended_at = $5
-    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $6::text[]) AS ending (reference, line_id, location_id, label)
-    WHERE hold.reference = ending.reference AND hold.line_id = ending.line_id
-      AND hold.location_id = ending.location_id AND hold.state = 'open'
-    RETURNING hold.id, hold.sku, hold.location_id, hold.quantity, ending.label
+    SET state = $6, ended_at = $7
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[])
+        AS ending (reference, line_id, sku, location_id, quantity)
+    WHERE hold.reference = ending.reference AND hold.line_id = ending.line_id AND hold.sku = ending.sku
+      AND hold.location_id = ending.location_id AND hold.quantity = ending.quantity AND hold.state = 'open'
+    RETURNING hold.id, hold.sku, hold.location_id, hold.quantity
 ),
 summed AS (
     SELECT sku, location_id, sum(quantity)::bigint AS quantity FROM ended GROUP BY sku, location_id
@@ -170,7 +187,7 @@ summed AS (
 moved AS (
     UPDATE inventory.positions AS position
     SET reserved = position.reserved - summed.quantity,
-        on_hand = position.on_hand - CASE WHEN $4 = 'posted' THEN summed.quantity ELSE 0 END,
+        on_hand = position.on_hand - CASE WHEN $6 = 'posted' THEN summed.quantity ELSE 0 END,
         version = position.version + 1
     FROM summed
     WHERE position.sku = summed.sku AND position.location_id = summed.location_id
@@ -183,11 +200,12 @@ told AS (
     SELECT sku, location_id, 'on_hand', -quantity,
            moved.on_hand + sum(quantity) OVER (PARTITION BY sku, location_id)
                          - sum(quantity) OVER (PARTITION BY sku, location_id ORDER BY ended.id),
-           'sale', label, $7, $8, $5, $5
+           'sale', $8, $9, $10, $7, $7
     FROM ended JOIN moved USING (sku, location_id)
-    WHERE $4 = 'posted'
+    WHERE $6 = 'posted'
+    ORDER BY ended.id
 )
-SELECT moved.*, (SELECT count(*) FROM ended) AS ended FROM moved
+SELECT moved.*, (SELECT count(*) FROM ended) AS ended FROM moved ORDER BY sku, location_id
 """
 
 READ_OPEN = """
@@ -216,11 +234,17 @@ async def claim_stock(db: Connection, claims: Sequence[Claim], *, now: datetime)
     if not keys:
         return Claimed([() for _ in claims], [])
     rows = await db.fetch(LOCK, [sku for sku, _ in keys], [location for _, location in keys], now)
-    left = {(row["sku"], row["location_id"]): (row["unpromised"], row["kept_back"]) for row in rows}
+    expired = {(row["sku"], row["location_id"]): row["expired"] for row in rows}
+    left = {(row["sku"], row["location_id"]): (row["unpromised"] + row["expired"], row["kept_back"]) for row in rows}
     shortages = [_decide(claim, left) for claim in claims]
     granted = [claim for claim, short in zip(claims, shortages, strict=True) if not short]
-    changes = await _write_claims(db, granted, now=now) if granted else []
+    changes = await _write_claims(db, granted, expired, now=now) if granted else []
     return Claimed(shortages, changes)
+
+
+async def fold_expired(db: Connection, *, keys: Sequence[Key], now: datetime) -> None:
+    """Give back what expired holds of these positions keep; the caller has locked them."""
+    await db.execute(FOLD, [sku for sku, _ in keys], [location_id for _, location_id in keys], now)
 
 
 def _decide(claim: Claim, left: dict[Key, tuple[int, int]]) -> tuple[Shortage, ...]:
@@ -233,9 +257,7 @@ def _decide(claim: Claim, left: dict[Key, tuple[int, int]]) -> tuple[Shortage, .
         free = unpromised if want.take else unpromised - kept_back
         if free < want.quantity:
             short.append(
-                Shortage(
-                    sku=want.sku, location_id=want.location_id, requested=want.quantity, available=max(0, free)
-                )
+                Shortage(sku=want.sku, location_id=want.location_id, requested=want.quantity, available=max(0, free))
             )
         after[key] = (unpromised - want.quantity, kept_back)
     if not short:
@@ -243,7 +265,9 @@ def _decide(claim: Claim, left: dict[Key, tuple[int, int]]) -> tuple[Shortage, .
     return tuple(short)
 
 
-async def _write_claims(db: Connection, claims: Sequence[Claim], *, now: datetime) -> list[Change]:
+async def _write_claims(
+    db: Connection, claims: Sequence[Claim], expired: Mapping[Key, int], *, now: datetime
+) -> list[Change]:
     reserve: dict[Key, int] = defaultdict(int)
     take: dict[Key, int] = defaultdict(int)
     held: list[tuple[Claim, Want]] = []
@@ -275,12 +299,14 @@ async def _write_claims(db: Connection, claims: Sequence[Claim], *, now: datetim
         now,
         [claim.expires_at for claim, _ in held],
     )
-    if len(rows) != len(keys):
+    if len(rows) != len(keys) or any(row["freed"] != expired[row["sku"], row["location_id"]] for row in rows):
         raise ClaimRaced
     return [read_change(row) for row in rows]
 
 
-async def post(db: Connection, holds: Iterable[tuple[UUID, Hold]], *, label: str, actor: str, channel: str, now: datetime) -> list[Change]:
+async def post(
+    db: Connection, holds: Iterable[tuple[UUID, Hold]], *, label: str, actor: str, channel: str, now: datetime
+) -> list[Change]:
     """The reserved goods have left: ``on_hand`` and ``reserved`` fall together, a movement for each hold.
 
     ``ReservationSettled`` if one of the (reference, hold) pairs was not open any more.
@@ -306,22 +332,26 @@ async def _end(
     ending = list(holds)
     if not ending:
         return []
-    references = [reference for reference, _ in ending]
-    lines = [hold.line_id for _, hold in ending]
-    locations = [hold.location_id for _, hold in ending]
-    await db.fetch(LOCK_HELD, references, lines, locations)
-    rows = await db.fetch(
-        END, references, lines, locations, state, now, [label] * len(ending), actor, channel
+    holds_of = (
+        [reference for reference, _ in ending],
+        [hold.line_id for _, hold in ending],
+        [hold.sku for _, hold in ending],
+        [hold.location_id for _, hold in ending],
     )
+    await db.fetch(LOCK_HELD, *holds_of)
+    quantities = [hold.quantity for _, hold in ending]
+    rows = await db.fetch(END, *holds_of, quantities, state, now, label, actor, channel)
     if not rows or rows[0]["ended"] != len(ending):
-        raise ReservationSettled(references[0])
+        raise ReservationSettled(ending[0][0])
     return [read_change(row) for row in rows]
 
 
 async def read_holds(db: Connection, *, reference: UUID) -> list[Hold]:
     """The open reservations of a reference."""
     rows = await db.fetch(READ_OPEN, reference)
-    return [Hold(line_id=r["line_id"], sku=r["sku"], location_id=r["location_id"], quantity=r["quantity"]) for r in rows]
+    return [
+        Hold(line_id=r["line_id"], sku=r["sku"], location_id=r["location_id"], quantity=r["quantity"]) for r in rows
+    ]
 
 
 async def note_picked(db: Connection, *, reference: UUID, location_id: UUID, line_ids: Sequence[UUID]) -> None:

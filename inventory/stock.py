@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from asyncpg import Connection
 
 from inventory.errors import StockTooLow
 from inventory.positions import Change, Key, read_change
+from inventory.reservations import fold_expired
 
 MOVEMENTS_PAGE_MAX: Final = 200
 
@@ -55,15 +55,34 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int
 
 
-# $1-$3 one row per position, in key order; $4-$12 one row per movement.
+# Makes the positions that are new and locks the others, lowest key first. A WHERE that is never true locks a row
+# without writing it. Moves cannot come in by the INSERT itself: a CHECK judges the row that is to be inserted before
+# the conflict is seen, and would refuse every fall.
+ENSURE = """
+INSERT INTO inventory.positions AS position (sku, location_id)
+SELECT DISTINCT sku, location_id FROM unnest($1::text[], $2::uuid[]) AS key (sku, location_id)
+ORDER BY sku, location_id
+ON CONFLICT (sku, location_id) DO UPDATE SET version = position.version WHERE false
+"""
+
+# $1-$3 one row per position, $4-$12 one row per movement. One fall that is refused refuses all.
 MOVE = """
-WITH moved AS (
-    INSERT INTO inventory.positions AS position (sku, location_id, on_hand)
-    SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[])
-    ON CONFLICT (sku, location_id) DO UPDATE
-    SET on_hand = position.on_hand + excluded.on_hand, version = position.version + 1
-    WHERE excluded.on_hand >= 0
-       OR position.on_hand + excluded.on_hand - position.reserved >= -(position.backorder_limit + position.shortfall)
+WITH given AS (
+    SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS given (sku, location_id, delta)
+),
+refused AS (
+    SELECT position.sku, position.location_id, position.on_hand, position.reserved, position.safety_stock,
+           position.backorder_limit, position.version
+    FROM inventory.positions AS position
+    JOIN given ON given.sku = position.sku AND given.location_id = position.location_id
+    WHERE given.delta < 0
+      AND position.on_hand + given.delta - position.reserved < -(position.backorder_limit + position.shortfall)
+),
+moved AS (
+    UPDATE inventory.positions AS position
+    SET on_hand = position.on_hand + given.delta, version = position.version + 1
+    FROM given
+    WHERE position.sku = given.sku AND position.location_id = given.location_id AND NOT EXISTS (SELECT FROM refused)
     RETURNING position.sku, position.location_id, position.on_hand, position.reserved, position.safety_stock,
               position.backorder_limit, position.version
 ),
@@ -78,8 +97,12 @@ told AS (
                 $12::int[])
         AS move (sku, location_id, delta, kind, reason, reference, actor, channel, position)
     JOIN moved USING (sku, location_id)
+    ORDER BY position
 )
-SELECT * FROM moved
+SELECT *, false AS is_refused FROM moved
+UNION ALL
+SELECT *, true AS is_refused FROM refused
+ORDER BY sku, location_id
 """
 
 LIST_MOVEMENTS = """
@@ -90,16 +113,10 @@ ORDER BY id DESC
 LIMIT $4
 """
 
-ENSURE = """
-INSERT INTO inventory.positions (sku, location_id)
-SELECT * FROM unnest($1::text[], $2::uuid[])
-ON CONFLICT (sku, location_id) DO NOTHING
-"""
-
 OPEN = """
 WITH opened AS (
     INSERT INTO inventory.opening_receipts (sku, location_id, quantity)
-    SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[])
+    SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[])
     ON CONFLICT (sku, location_id) DO NOTHING
     RETURNING sku, location_id, quantity
 ),
@@ -120,41 +137,40 @@ SELECT sku FROM moved
 
 
 async def move_stock(db: Connection, moves: Sequence[Move], *, now: datetime) -> list[Change]:
-    """Change what is on hand, all or nothing, with one movement per item.
+    """Change what is on hand, all or nothing, with one movement per item; what changes nothing is left out.
 
     ``StockTooLow`` if a fall would leave less than is reserved. A SKU new at a location begins there at zero.
     """
+    moves = [move for move in moves if move.delta]
+    if not moves:
+        return []
     sums: dict[Key, int] = defaultdict(int)
     for move in moves:
         sums[move.sku, move.location_id] += move.delta
-    keys = sorted(sums)
-    try:
-        rows = await db.fetch(
-            MOVE,
-            [sku for sku, _ in keys],
-            [location_id for _, location_id in keys],
-            [sums[key] for key in keys],
-            [move.sku for move in moves],
-            [move.location_id for move in moves],
-            [move.delta for move in moves],
-            [move.kind for move in moves],
-            [move.reason for move in moves],
-            [move.reference for move in moves],
-            [move.actor for move in moves],
-            [move.channel for move in moves],
-            list(range(len(moves))),
-            now,
-        )
-    except asyncpg.CheckViolationError:
-        # A fall at a place that never held the SKU: the row to be inserted is already below zero.
-        sku, location_id = next(key for key in keys if sums[key] < 0)
-        raise StockTooLow(sku, location_id) from None
-    changes = [read_change(row) for row in rows]
-    refused = set(keys) - {(change.sku, change.location_id) for change in changes}
-    if refused:
-        sku, location_id = min(refused)
-        raise StockTooLow(sku, location_id)
-    return changes
+    skus, location_ids = [sku for sku, _ in sums], [location_id for _, location_id in sums]
+    await db.execute(ENSURE, skus, location_ids)
+    falling = [key for key, delta in sums.items() if delta < 0]
+    if falling:
+        await fold_expired(db, keys=falling, now=now)
+    rows = await db.fetch(
+        MOVE,
+        skus,
+        location_ids,
+        list(sums.values()),
+        [move.sku for move in moves],
+        [move.location_id for move in moves],
+        [move.delta for move in moves],
+        [move.kind for move in moves],
+        [move.reason for move in moves],
+        [move.reference for move in moves],
+        [move.actor for move in moves],
+        [move.channel for move in moves],
+        list(range(len(moves))),
+        now,
+    )
+    if rows[0]["is_refused"]:
+        raise StockTooLow(rows[0]["sku"], rows[0]["location_id"])
+    return [read_change(row) for row in rows]
 
 
 async def open_stock(
@@ -164,9 +180,10 @@ async def open_stock(
 
     Sent again, nothing changes, whatever was sold or received meanwhile.
     """
-    ordered = sorted(openings, key=lambda opening: (opening.sku, opening.location_id))
-    await db.execute(ENSURE, [o.sku for o in ordered], [o.location_id for o in ordered])
-    stocked = [opening for opening in ordered if opening.quantity > 0]
+    if not openings:
+        return set()
+    await db.execute(ENSURE, [o.sku for o in openings], [o.location_id for o in openings])
+    stocked = [opening for opening in openings if opening.quantity > 0]
     rows = await db.fetch(
         OPEN,
         [o.sku for o in stocked],

@@ -11,7 +11,6 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
-    Integer,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -104,7 +103,10 @@ reservations: Final = Table(
     Index("ix_reservations_reference", "reference"),
     # Only open holds that the clock can end are looked for by stock key; an order's hold has no clock.
     Index(
-        "ix_reservations_expiring", "sku", "location_id", postgresql_where=text("state = 'open' AND expires_at IS NOT NULL")
+        "ix_reservations_expiring",
+        "sku",
+        "location_id",
+        postgresql_where=text("state = 'open' AND expires_at IS NOT NULL"),
     ),
     postgresql_with={"fillfactor": "80"},
 )
@@ -142,7 +144,7 @@ opening_receipts: Final = Table(
     metadata,
     Column("sku", Text, nullable=False),
     Column("location_id", Uuid, nullable=False),
-    Column("quantity", Integer, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
     PrimaryKeyConstraint("sku", "location_id"),
     ForeignKeyConstraint(["sku", "location_id"], ["inventory.positions.sku", "inventory.positions.location_id"]),
 )

@@ -17,16 +17,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     found: int
 
 
-ON_HAND = """
-SELECT position.sku || ' at ' || position.location_id AS subject,
-       coalesce(ledger.total, 0)::bigint AS expected, position.on_hand AS found
+BUCKETS = """
+SELECT position.sku || ' at ' || position.location_id || ', ' || counter.bucket AS subject,
+       coalesce(ledger.total, 0)::bigint AS expected, counter.quantity AS found
 FROM inventory.positions AS position
+CROSS JOIN LATERAL (VALUES
+    ('on_hand', position.on_hand), ('damaged', position.damaged), ('quarantine', position.quarantine),
+    ('in_transit', position.in_transit)
+) AS counter (bucket, quantity)
 LEFT JOIN (
-    SELECT sku, location_id, sum(delta) AS total FROM inventory.movements WHERE bucket = 'on_hand'
-    GROUP BY sku, location_id
-) AS ledger USING (sku, location_id)
-WHERE position.on_hand <> coalesce(ledger.total, 0)
-ORDER BY position.sku, position.location_id
+    SELECT sku, location_id, bucket, sum(delta) AS total FROM inventory.movements GROUP BY sku, location_id, bucket
+) AS ledger
+    ON ledger.sku = position.sku AND ledger.location_id = position.location_id AND ledger.bucket = counter.bucket
+WHERE counter.quantity <> coalesce(ledger.total, 0)
+ORDER BY position.sku, position.location_id, counter.bucket
 LIMIT $1
 """
 
@@ -57,7 +61,7 @@ LIMIT $1
 """
 
 _CHECKS: Final = (
-    ("S1 on hand is the sum of the movements", ON_HAND),
+    ("S1 each bucket holds the sum of its movements", BUCKETS),
     ("S1 each balance follows from the one before", BALANCE),
     ("S2 reserved is the sum of the open reservations", RESERVED),
 )

@@ -182,9 +182,7 @@ async def read_open_session(db: Connection, *, register_id: UUID) -> Session:
     return _session(row)
 
 
-async def find_sessions(
-    db: Connection, *, register_id: UUID | None, location_id: UUID, currency: str
-) -> list[UUID]:
+async def find_sessions(db: Connection, *, register_id: UUID | None, location_id: UUID, currency: str) -> list[UUID]:
     """The open sessions at a location, of one register or of any, that take a currency. No lock: see ``share_sessions``."""
     return [row["id"] for row in await db.fetch(FIND_OPEN, location_id, register_id, currency)]
 

@@ -155,15 +155,15 @@ _INTENT: Final = """intent.id, intent.reference, intent.tender, intent.processor
 OPEN = """
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                         $8::uuid[], $9::text[], $10::text[], $11::bool[])
+                         $8::uuid[], $9::text[], $10::text[], $11::bool[]) WITH ORDINALITY
         AS given (id, operation_id, reference, tender, currency, amount_minor, tendered_minor, session_id, processor,
-                  payment_method, settle)
+                  payment_method, settle, position)
 ),
 opened AS (
     INSERT INTO payments.intents
-        (id, reference, tender, processor, session_id, currency, amount_minor, tendered_minor, state,
+        (id, reference, position, tender, processor, session_id, currency, amount_minor, tendered_minor, state,
          authorized_minor, captured_minor, created_at)
-    SELECT id, reference, tender, processor, session_id, currency, amount_minor, tendered_minor,
+    SELECT id, reference, position, tender, processor, session_id, currency, amount_minor, tendered_minor,
            CASE WHEN settle THEN 'captured' ELSE 'pending' END,
            CASE WHEN settle THEN amount_minor ELSE 0 END, CASE WHEN settle THEN amount_minor ELSE 0 END, $12
     FROM given
@@ -199,10 +199,14 @@ posted AS (
     SELECT transaction_id, account, amount_minor, currency, reference, $8
     FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[])
         AS entry (transaction_id, account, amount_minor, currency, reference)
+    WHERE transaction_id IN (SELECT operation_id FROM settled)
 )
 INSERT INTO payments.operations (operation_id, intent_id, kind, state, amount_minor, at)
 SELECT operation_id, id, 'capture', 'succeeded', amount_minor, $8 FROM settled
+RETURNING intent_id
 """
+
+READ_STATE = "SELECT state FROM payments.intents WHERE id = $1"
 
 DROP_LOCAL = """
 UPDATE payments.intents SET state = 'failed' WHERE reference = $1 AND state = 'pending' AND processor IS NULL
@@ -214,7 +218,7 @@ SELECT {_INTENT} FROM payments.intents AS intent WHERE intent.id = ANY ($1::uuid
 
 READ = f"""
 SELECT {_INTENT} FROM payments.intents AS intent WHERE intent.reference = ANY ($1::uuid[])
-ORDER BY intent.reference, intent.created_at, intent.id
+ORDER BY intent.reference, intent.created_at, intent.position
 """
 
 READ_OPERATIONS = """
@@ -288,15 +292,14 @@ WHERE operation.operation_id = due.operation_id
 RETURNING operation.operation_id
 """
 
-# A final fact takes the operation off the open list and moves the intent's sums; any other only leaves its row.
-RECORD = f"""
+# $1-$5 one row per fact; $7-$11 the ledger entries; $12-$18 one row per intent, with its sums as they are now. A final
+# fact takes the operation off the open list. That it is pending is written down already, when it was begun.
+RECORD = """
 WITH given AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-        AS given (operation_id, state, processor_reference, decline_code, detail, intent_state)
-),
-open AS (
     SELECT given.*, operation.intent_id, operation.kind, operation.amount_minor
-    FROM given JOIN payments.open_operations AS operation USING (operation_id)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+        AS given (operation_id, state, processor_reference, decline_code, detail)
+    JOIN payments.open_operations AS operation USING (operation_id)
 ),
 closed AS (
     DELETE FROM payments.open_operations AS operation
@@ -306,28 +309,25 @@ closed AS (
 told AS (
     INSERT INTO payments.operations
         (operation_id, intent_id, kind, state, amount_minor, reference, decline_code, detail, at)
-    SELECT operation_id, intent_id, kind, state, amount_minor, processor_reference, decline_code, detail, $7 FROM open
+    SELECT operation_id, intent_id, kind, state, amount_minor, processor_reference, decline_code, detail, $6
+    FROM given WHERE state <> 'pending'
 ),
 posted AS (
     INSERT INTO payments.entries (transaction_id, account, amount_minor, currency, reference, at)
-    SELECT transaction_id, account, amount_minor, currency, reference, $7
-    FROM unnest($8::uuid[], $9::text[], $10::bigint[], $11::text[], $12::uuid[])
+    SELECT transaction_id, account, amount_minor, currency, reference, $6
+    FROM unnest($7::uuid[], $8::text[], $9::bigint[], $10::text[], $11::uuid[])
         AS entry (transaction_id, account, amount_minor, currency, reference)
 )
 UPDATE payments.intents AS intent
-SET state = open.intent_state,
-    processor_reference = coalesce(intent.processor_reference, open.processor_reference),
-    authorized_minor = intent.authorized_minor
-        + CASE WHEN open.kind = 'authorize' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END,
-    captured_minor = intent.captured_minor
-        + CASE WHEN open.kind = 'capture' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END,
-    voided_minor = intent.voided_minor
-        + CASE WHEN open.kind = 'void' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END,
-    refunded_minor = intent.refunded_minor
-        + CASE WHEN open.kind = 'refund' AND open.state = 'succeeded' THEN open.amount_minor ELSE 0 END
-FROM open
-WHERE intent.id = open.intent_id
-RETURNING {_INTENT}
+SET state = reached.state,
+    processor_reference = reached.processor_reference,
+    authorized_minor = reached.authorized_minor,
+    captured_minor = reached.captured_minor,
+    voided_minor = reached.voided_minor,
+    refunded_minor = reached.refunded_minor
+FROM unnest($12::uuid[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
+    AS reached (id, state, processor_reference, authorized_minor, captured_minor, voided_minor, refunded_minor)
+WHERE intent.id = reached.id
 """
 
 
@@ -366,10 +366,13 @@ async def open_intents(db: Connection, intents: Sequence[NewIntent], *, now: dat
 
 
 async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *, now: datetime) -> None:
-    """The local tenders that waited for a remote one are money in hand now; each with the id of its capture."""
+    """The local tenders that waited for a remote one are money in hand now; each with the id of its capture.
+
+    ``IntentSettled`` for one that does not wait any more.
+    """
     if not intents:
         return
-    await db.execute(
+    rows = await db.fetch(
         SETTLE,
         [intent.id for intent, _ in intents],
         [operation_id for _, operation_id in intents],
@@ -382,6 +385,10 @@ async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *
         ),
         now,
     )
+    settled = {row["intent_id"] for row in rows}
+    for intent, _ in intents:
+        if intent.id not in settled:
+            raise IntentSettled(intent.id, await db.fetchval(READ_STATE, intent.id))
 
 
 async def drop_local(db: Connection, *, reference: UUID) -> None:
@@ -389,13 +396,13 @@ async def drop_local(db: Connection, *, reference: UUID) -> None:
     await db.execute(DROP_LOCAL, reference)
 
 
-async def begin(
-    db: Connection, wanted: Sequence[tuple[UUID, UUID, Kind, int]], *, now: datetime
-) -> None:
+async def begin(db: Connection, wanted: Sequence[tuple[UUID, UUID, Kind, int]], *, now: datetime) -> None:
     """Write down remote operations before the processor is asked: (operation id, intent id, kind, minor units) each.
 
-    ``IntentSettled`` if an intent has not enough left for it, counting what is under way.
+    ``IntentSettled`` if an intent has not enough left for it, counting what is under way, or has no processor.
     """
+    if not wanted:
+        return
     intents = {row["id"]: _intent(row) for row in await db.fetch(LOCK, sorted({intent for _, intent, _, _ in wanted}))}
     under_way = await read_under_way(db, intent_ids=list(intents))
     for _, intent_id, kind, amount_minor in wanted:
@@ -406,7 +413,7 @@ async def begin(
         else:
             left = intent.authorized_minor - intent.captured_minor - intent.voided_minor
             left -= claimed[Kind.CAPTURE] + claimed[Kind.VOID]
-        if amount_minor > left:
+        if intent.processor is None or not 0 < amount_minor <= left:
             raise IntentSettled(intent_id, intent.state)
         under_way[intent_id, kind] = claimed[kind] + amount_minor
     await db.execute(
@@ -446,33 +453,40 @@ async def record(db: Connection, facts: Sequence[Fact], *, now: datetime) -> lis
     """Write down what processors said, and move the intents' sums and the ledger with it.
 
     One result per fact whose operation still waits, in the order of their intents: a final operation stays as it
-    is, so the same fact may come any number of times and from anywhere. One fact per intent in a call.
+    is, so the same fact may come any number of times and from anywhere.
     """
-    by_operation = {fact.operation_id: fact for fact in facts}
+    said: dict[UUID, Fact] = {}
+    for fact in facts:
+        if fact.operation_id not in said or said[fact.operation_id].state not in FINAL:
+            said[fact.operation_id] = fact
     # Both rows are locked: whoever recorded the same operation while we waited has taken it off the list.
-    rows = await db.fetch(LOCK_WAITING, list(by_operation))
+    rows = await db.fetch(LOCK_WAITING, list(said))
     if not rows:
         return []
-    still_open = [_open_operation(row) for row in rows]
-    intents = {row["id"]: _intent(row) for row in rows}
-    states = [_next_state(intents[each.intent_id], each, by_operation[each.operation_id]) for each in still_open]
-    said = [by_operation[each.operation_id] for each in still_open]
-    rows = await db.fetch(
-        RECORD,
-        [fact.operation_id for fact in said],
-        [fact.state for fact in said],
-        [fact.processor_reference for fact in said],
-        [fact.decline_code for fact in said],
-        [fact.detail for fact in said],
-        states,
-        now,
-        *ledger.columns(entry for each, fact in zip(still_open, said, strict=True) for entry in _moved(each, fact)),
-    )
     after = {row["id"]: _intent(row) for row in rows}
-    return [
-        Recorded(kind=each.kind, amount_minor=each.amount_minor, intent=after[each.intent_id])
-        for each in still_open
-    ]
+    heard = [(operation, said[operation.operation_id]) for operation in map(_open_operation, rows)]
+    recorded = []
+    for operation, fact in heard:
+        after[operation.intent_id] = intent = _moved(after[operation.intent_id], operation, fact)
+        recorded.append(Recorded(kind=operation.kind, amount_minor=operation.amount_minor, intent=intent))
+    await db.execute(
+        RECORD,
+        [fact.operation_id for _, fact in heard],
+        [fact.state for _, fact in heard],
+        [fact.processor_reference for _, fact in heard],
+        [fact.decline_code for _, fact in heard],
+        [fact.detail for _, fact in heard],
+        now,
+        *ledger.columns(entry for operation, fact in heard for entry in _posted(operation, fact)),
+        list(after),
+        [intent.state for intent in after.values()],
+        [intent.processor_reference for intent in after.values()],
+        [intent.authorized_minor for intent in after.values()],
+        [intent.captured_minor for intent in after.values()],
+        [intent.voided_minor for intent in after.values()],
+        [intent.refunded_minor for intent in after.values()],
+    )
+    return recorded
 
 
 async def read_intents(db: Connection, *, references: Sequence[UUID]) -> list[Intent]:
@@ -486,32 +500,38 @@ async def read_operations(db: Connection, *, reference: UUID) -> list[Operation]
     return sorted((msgspec.convert(dict(row), Operation) for row in rows), key=lambda operation: operation.at)
 
 
-def _next_state(intent: Intent, operation: OpenOperation, fact: Fact) -> IntentState:
-    """The state that the intent reaches by this fact, or ``IntentSettled`` where ``MOVES`` knows no such step."""
-    reached = _reached(intent, operation, fact)
+def _moved(intent: Intent, operation: OpenOperation, fact: Fact) -> Intent:
+    """The intent after this fact, or ``IntentSettled`` where ``MOVES`` knows no such step."""
+    done = operation.amount_minor if fact.state is OperationState.SUCCEEDED else 0
+    sums = msgspec.structs.replace(
+        intent,
+        processor_reference=intent.processor_reference or fact.processor_reference,
+        authorized_minor=intent.authorized_minor + (done if operation.kind is Kind.AUTHORIZE else 0),
+        captured_minor=intent.captured_minor + (done if operation.kind is Kind.CAPTURE else 0),
+        voided_minor=intent.voided_minor + (done if operation.kind is Kind.VOID else 0),
+        refunded_minor=intent.refunded_minor + (done if operation.kind is Kind.REFUND else 0),
+    )
+    reached = _reached(sums, operation.kind, fact.state)
     if reached is not intent.state and reached not in MOVES[intent.state]:
         raise IntentSettled(intent.id, intent.state)
-    return reached
+    return msgspec.structs.replace(sums, state=reached)
 
 
-def _reached(intent: Intent, operation: OpenOperation, fact: Fact) -> IntentState:
-    if fact.state not in FINAL:
+def _reached(intent: Intent, kind: Kind, said: OperationState) -> IntentState:
+    """The state of an intent whose sums are moved already."""
+    if said not in FINAL:
         waits = intent.state in {IntentState.PENDING, IntentState.UNKNOWN}
-        return IntentState.UNKNOWN if waits and fact.state is OperationState.UNKNOWN else intent.state
-    if fact.state is not OperationState.SUCCEEDED:
-        return IntentState(fact.state) if operation.kind is Kind.AUTHORIZE else intent.state
-    if operation.kind is Kind.AUTHORIZE:
-        return IntentState.AUTHORIZED
-    if operation.kind is Kind.REFUND:
+        return IntentState.UNKNOWN if waits and said is OperationState.UNKNOWN else intent.state
+    if said is not OperationState.SUCCEEDED:
+        return IntentState(said) if kind is Kind.AUTHORIZE else intent.state
+    if kind is Kind.REFUND:
         return intent.state
-    captured = intent.captured_minor + (operation.amount_minor if operation.kind is Kind.CAPTURE else 0)
-    voided = intent.voided_minor + (operation.amount_minor if operation.kind is Kind.VOID else 0)
-    if captured + voided < intent.authorized_minor:
+    if intent.captured_minor + intent.voided_minor < intent.authorized_minor:
         return IntentState.AUTHORIZED
-    return IntentState.CAPTURED if captured else IntentState.VOIDED
+    return IntentState.CAPTURED if intent.captured_minor else IntentState.VOIDED
 
 
-def _moved(operation: OpenOperation, fact: Fact) -> list[ledger.Entry]:
+def _posted(operation: OpenOperation, fact: Fact) -> list[ledger.Entry]:
     if fact.state is not OperationState.SUCCEEDED or operation.kind not in {Kind.CAPTURE, Kind.REFUND}:
         return []
     amount = operation.amount_minor if operation.kind is Kind.CAPTURE else -operation.amount_minor
@@ -580,10 +600,9 @@ def payment_state(intents: Sequence[Intent], *, due_minor: int) -> str:
     captured = sum(intent.captured_minor for intent in intents)
     refunded = sum(intent.refunded_minor for intent in intents)
     authorized = sum(intent.authorized_minor - intent.captured_minor - intent.voided_minor for intent in intents)
-    if IntentState.UNKNOWN in states:
-        return "unknown"
-    if IntentState.PENDING in states:
-        return "pending"
+    for waiting in (IntentState.UNKNOWN, IntentState.PENDING):
+        if waiting in states:
+            return waiting.value
     if refunded:
         return "refunded" if refunded == captured else "partially_refunded"
     if captured >= due_minor and (captured or not intents):

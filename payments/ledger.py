@@ -106,10 +106,46 @@ ORDER BY 1
 LIMIT $1
 """
 
+# The open list is what the completer works off: an operation that is missing there would wait for ever.
+LISTED = """
+SELECT coalesce(begun.operation_id, listed.operation_id)::text AS subject,
+       (begun.operation_id IS NOT NULL)::int AS expected, (listed.operation_id IS NOT NULL)::int AS found
+FROM (
+    SELECT operation_id FROM payments.operations
+    GROUP BY operation_id
+    HAVING bool_and(state IN ('pending', 'unknown'))
+) AS begun
+FULL JOIN payments.open_operations AS listed USING (operation_id)
+WHERE begun.operation_id IS NULL OR listed.operation_id IS NULL
+ORDER BY 1
+LIMIT $1
+"""
+
+DRAWERS = """
+SELECT session.id::text AS subject, due.total AS expected, coalesce(held.total, 0)::bigint AS found
+FROM payments.register_sessions AS session
+LEFT JOIN LATERAL (
+    SELECT sum(amount_minor) AS total FROM payments.entries WHERE account = 'drawer:' || session.id
+) AS held ON true
+LEFT JOIN LATERAL (
+    SELECT sum(captured_minor - refunded_minor) AS total FROM payments.intents
+    WHERE session_id = session.id AND tender = 'cash'
+) AS taken ON true
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN session.closed_at IS NULL THEN session.opening_float_minor + coalesce(taken.total, 0)
+                ELSE 0 END::bigint AS total
+) AS due
+WHERE due.total <> coalesce(held.total, 0)
+ORDER BY session.id
+LIMIT $1
+"""
+
 _CHECKS: Final = (
     ("M1 every ledger transaction adds up to nothing", UNBALANCED),
     ("M4 an intent's sums are those of its operations", CACHED),
     ("M4 the ledger has what the intents captured less what they refunded", POSTED),
+    ("M4 what was begun and has not ended is on the open list", LISTED),
+    ("M9 a drawer holds its float and its cash until it closes, then nothing", DRAWERS),
 )
 
 

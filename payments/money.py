@@ -11,13 +11,17 @@ AMOUNT_MINOR_MAX: Final = 2**53 - 1
 
 # ISO 4217 currencies whose minor unit is not a hundredth. Every other code has two decimals.
 _EXPONENTS: Final = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
+    code: digits
+    for digits, codes in (
+        (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"),
+        (3, "BHD IQD JOD KWD LYD OMR TND"),
+        (4, "CLF UYW"),
+    )
+    for code in codes.split()
 }
-_DECIMAL: Final = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,6}))?", re.ASCII)
+_DECIMAL: Final = re.compile(r"(-?)(\d{1,16})(?:\.(\d{1,6}))?", re.ASCII)
 
-CurrencyCode = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", description="ISO 4217, upper case")]
+CurrencyCode = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217, upper case")]
 
 
 class CurrencyMismatch(ValueError):

@@ -34,6 +34,8 @@ intents: Final = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("reference", Uuid, nullable=False),
+    # Where the tender stood among those given with it.
+    Column("position", BigInteger, nullable=False),
     Column("tender", Text, nullable=False),
     Column("processor", Text),
     Column("processor_reference", Text),

@@ -1,16 +1,20 @@
 """Servers in processes of their own: granian with its workers, the sandbox, and what the sandbox's own books say."""
 
+import asyncio
 import os
 import subprocess
 import time
 import urllib.request
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 from asyncpg import Connection
 
+import inventory
+import payments
 from commercehub import settings
 from commercehub.database import Database
 from commercehub.demo import api_command
@@ -46,16 +50,11 @@ class serving:  # noqa: N801 - used like a function, in a with
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)  # granian's workers outlive a parent that was killed
-        except ProcessLookupError:
-            return
-        finally:
-            self.process.wait(10)
+        self.process.wait(10)
 
 
 def serving_hub(
@@ -71,6 +70,37 @@ def workers_of(process: "subprocess.Popen[bytes]") -> list[int]:
     """The process ids of granian's workers."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """HTTP/1.1 over as many connections as there are requests at once.
+
+    httpx's own pool looks through all of its connections for each request: two hundred buyers would stand in a queue
+    before the hub, and not in it.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._port = int(base_url.rpartition(":")[2])
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        lines = [f"{request.method} {request.url.raw_path.decode()} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        body = await request.aread()
+        try:
+            reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+            writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:-2])]
+            content = await reader.readexactly(int(dict(headers).get("content-length", "0")))
+        except (OSError, EOFError) as error:
+            raise httpx.ReadError(str(error), request=request) from error
+        self._idle.append((reader, writer))
+        return httpx.Response(int(head[0].split()[1]), headers=headers, content=content, request=request)
+
+    async def aclose(self) -> None:
+        for _, writer in self._idle:
+            writer.close()
 
 
 class Books:
@@ -116,7 +146,4 @@ def done(payment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 async def findings(db: Connection) -> list[object]:
     """Every difference that the rooms' own verification finds."""
-    import inventory  # noqa: PLC0415
-    import payments  # noqa: PLC0415
-
     return [*await inventory.verify(db), *await payments.verify(db)]

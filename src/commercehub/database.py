@@ -14,7 +14,9 @@ Work = Callable[[Connection, datetime], Awaitable[T]]
 
 ATTEMPTS_MAX: Final = 4
 """One try and three retries for what PostgreSQL calls a serialization failure or a deadlock."""
-ACQUIRE_SECONDS_MAX: Final = 5.0
+ACQUIRE_SECONDS_MAX: Final = 20.0
+"""How long a request waits for a connection before it is told that the hub is busy."""
+CLOSE_SECONDS_MAX: Final = 5.0
 COMMAND_SECONDS_MAX: Final = 10.0
 
 SESSION: Final = {
@@ -29,6 +31,15 @@ SESSION: Final = {
 }
 
 READ_NOW = "SELECT now()"
+
+LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+"""What PostgreSQL or the driver says when there is no connection any more, or none to have."""
 
 
 class DatabaseUnavailable(Exception):
@@ -75,7 +86,7 @@ class Database:
     async def close(self) -> None:
         """Wait for the connections in use, then close them all."""
         try:
-            await asyncio.wait_for(self._pool.close(), ACQUIRE_SECONDS_MAX)
+            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS_MAX)
         except TimeoutError:
             self._pool.terminate()
 
@@ -84,24 +95,15 @@ class Database:
         """Lend a connection for reads, each statement by itself. ``DatabaseUnavailable`` if there is none to have."""
         try:
             connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS_MAX)
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
-            raise DatabaseUnavailable(str(error)) from error
-        except asyncpg.TooManyConnectionsError as error:
+        except (OSError, *LOST) as error:
             raise DatabaseUnavailable(str(error)) from error
         try:
             # The pool's proxy has every method of the connection that it stands for.
             yield cast("Connection", connection)
-        except (
-            OSError,
-            asyncpg.PostgresConnectionError,
-            asyncpg.AdminShutdownError,
-            asyncpg.CrashShutdownError,
-            asyncpg.CannotConnectNowError,
-            asyncpg.InterfaceError,
-        ) as error:
-            if connection.is_closed() or isinstance(error, OSError | asyncpg.PostgresConnectionError):
-                raise DatabaseUnavailable(str(error)) from error
-            raise
+        except (OSError, asyncpg.InterfaceError, *LOST) as error:
+            if isinstance(error, asyncpg.InterfaceError) and not _is_gone(connection):
+                raise
+            raise DatabaseUnavailable(str(error)) from error
         finally:
             await self._pool.release(connection)
 
@@ -128,6 +130,14 @@ class Database:
         async with self.connection() as db:
             now: datetime = await db.fetchval(READ_NOW)
             return now + self.clock_offset
+
+
+def _is_gone(connection: Any) -> bool:
+    """Whether the connection was lost: the pool takes its proxy away then, which answers nothing any more."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def _reset_nothing(_: Any) -> None:
