@@ -43,6 +43,8 @@ def plan(needs: Sequence[Need], candidates: Sequence[Candidate]) -> list[Plan]:
     spare comes first, so that a shop keeps its last piece; ties go to the lower id. A split takes as much as it can
     from the location that has most of what is still missing.
     """
+    if not needs:
+        return [()]
     skus = {need.sku for need in needs}
     ranked = sorted(
         candidates,

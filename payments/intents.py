@@ -222,13 +222,16 @@ ORDER BY intent.reference, intent.created_at, intent.position
 """
 
 READ_OPERATIONS = """
-SELECT DISTINCT ON (operation.operation_id)
-       operation.operation_id, operation.intent_id, operation.kind, operation.state, operation.amount_minor,
-       operation.reference, operation.decline_code, operation.at
-FROM payments.operations AS operation
-JOIN payments.intents AS intent ON intent.id = operation.intent_id
-WHERE intent.reference = $1
-ORDER BY operation.operation_id, operation.id DESC
+SELECT operation_id, intent_id, kind, state, amount_minor, reference, decline_code, at
+FROM (
+    SELECT DISTINCT ON (operation.operation_id)
+           operation.*, min(operation.id) OVER (PARTITION BY operation.operation_id) AS first_id
+    FROM payments.operations AS operation
+    JOIN payments.intents AS intent ON intent.id = operation.intent_id
+    WHERE intent.reference = $1
+    ORDER BY operation.operation_id, operation.id DESC
+) AS last
+ORDER BY first_id
 """
 
 BEGIN = """
@@ -495,9 +498,8 @@ async def read_intents(db: Connection, *, references: Sequence[UUID]) -> list[In
 
 
 async def read_operations(db: Connection, *, reference: UUID) -> list[Operation]:
-    """Every operation for a reference as it stands, oldest first."""
-    rows = await db.fetch(READ_OPERATIONS, reference)
-    return sorted((msgspec.convert(dict(row), Operation) for row in rows), key=lambda operation: operation.at)
+    """Every operation for a reference as it stands, in the order they were begun."""
+    return [msgspec.convert(dict(row), Operation) for row in await db.fetch(READ_OPERATIONS, reference)]
 
 
 def _moved(intent: Intent, operation: OpenOperation, fact: Fact) -> Intent:

@@ -53,7 +53,9 @@ intents: Final = Table(
     CheckConstraint(
         "state IN ('pending', 'unknown', 'authorized', 'captured', 'voided', 'declined', 'failed')", name="state"
     ),
-    CheckConstraint("captured_minor + voided_minor <= authorized_minor", name="captured_within_authorized"),
+    CheckConstraint(
+        "voided_minor >= 0 AND captured_minor + voided_minor <= authorized_minor", name="captured_within_authorized"
+    ),
     CheckConstraint("authorized_minor <= amount_minor", name="authorized_within_amount"),
     CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded_within_captured"),
     CheckConstraint("(processor IS NULL) = (tender = 'cash')", name="cash_needs_no_processor"),

@@ -98,7 +98,7 @@ class Channels:
     async def location(self, code: str) -> str:
         """The id of a location by its code."""
         places = await self["admin"].ok("GET", "/v1/locations")
-        return next(place["id"] for place in places["data"] if place["code"] == code)
+        return next(str(place["id"]) for place in places["data"] if place["code"] == code)
 
     async def product(self, stock: Mapping[str, int] | None = None, *, price: int = 1000, **variant: Any) -> str:
         """A new product of one variant with units at locations by their codes; returns its SKU."""

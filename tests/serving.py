@@ -67,9 +67,14 @@ def serving_hub(
 
 
 def workers_of(process: "subprocess.Popen[bytes]") -> list[int]:
-    """The process ids of granian's workers."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    """The process ids of granian's workers: they are forked, or spawned beside a tracker of Python's own."""
+    workers = []
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with suppress(FileNotFoundError):
+                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    workers.append(int(pid))
+    return sorted(workers)
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -89,12 +94,20 @@ class Wire(httpx.AsyncBaseTransport):
         body = await request.aread()
         try:
             reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError as error:
+            raise httpx.ReadError(str(error), request=request) from error
+        whole = False
+        try:
             writer.write("\r\n".join([*lines, "", ""]).encode() + body)
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:-2])]
             content = await reader.readexactly(int(dict(headers).get("content-length", "0")))
+            whole = True
         except (OSError, EOFError) as error:
             raise httpx.ReadError(str(error), request=request) from error
+        finally:
+            if not whole:
+                writer.transport.abort()
         self._idle.append((reader, writer))
         return httpx.Response(int(head[0].split()[1]), headers=headers, content=content, request=request)
 

@@ -54,40 +54,29 @@ def test_whoever_holds_a_transaction_does_not_talk_to_the_network() -> None:
 
 def test_nothing_but_the_database_module_begins_or_ends_transactions() -> None:
     ends = [
-        f"{where}: .{node.func.attr}()"
-        for where, node in _calls()
-        if node.func.attr in {"commit", "rollback", "start"}
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id in {"db", "connection", "transaction"}
+        f"{where}: {name}.{method}()"
+        for where, name, method in _calls()
+        if method in {"commit", "rollback", "start"}
+        and name in {"db", "connection", "transaction"}
         and "migrations" not in where
     ]
     begins = [
         f"{where}: db.transaction()"
-        for where, node in _calls()
-        if node.func.attr == "transaction"
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "db"
-        and not where.startswith("src/commercehub/database.py")
+        for where, name, method in _calls()
+        if (name, method) == ("db", "transaction") and not where.startswith("src/commercehub/database.py")
     ]
     assert ends + begins == []
 
 
 def test_every_statement_is_a_module_constant() -> None:
-    made = []
-    for where, function in _functions():
-        for node in ast.walk(function):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in RUNS
-                and isinstance(node.func.value, ast.Name)
-                and node.func.value.id == "db"
-                and function.name not in MADE_STATEMENTS
-                and not (isinstance(node.args[0], ast.Name) and node.args[0].id.lstrip("_").isupper())
-                # A small private function may be handed a statement that its caller names.
-                and not (isinstance(node.args[0], ast.Name) and node.args[0].id == "statement")
-            ):
-                made.append(f"{where} {function.name}: {ast.unparse(node.args[0])}")
+    made = [
+        f"{where} {function.name}: {ast.unparse(statement)}"
+        for where, function in _functions()
+        if function.name not in MADE_STATEMENTS
+        for statement in _run_by(function)
+        # A function may be handed a statement that its caller names.
+        if not (isinstance(statement, ast.Name) and (statement.id.isupper() or statement.id == "statement"))
+    ]
     assert made == []
 
 
@@ -140,6 +129,15 @@ def test_the_linters_agree(tool: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _run_by(function: ast.AST) -> Iterator[ast.expr]:
+    """What is given to ``db`` to run."""
+    for node in ast.walk(function):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="db"), attr=method), args=[statement, *_]):
+                if method in RUNS:
+                    yield statement
+
+
 def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -147,8 +145,10 @@ def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]
                 yield f"{file.relative_to(ROOT)}:{node.lineno}", node
 
 
-def _calls() -> Iterator[tuple[str, ast.Call]]:
+def _calls() -> Iterator[tuple[str, str, str]]:
+    """Where ``name.method()`` is called."""
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                yield f"{file.relative_to(ROOT)}:{node.lineno}", node
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)):
+                    yield f"{file.relative_to(ROOT)}:{node.lineno}", name, method

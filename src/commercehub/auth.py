@@ -99,7 +99,7 @@ class SalesChannel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A verified caller."""
+    """A verified caller. ``location_id``: the one place whose work, carts and drawers it sees; ``None`` is every place."""
 
     key_id: UUID
     role: Role
@@ -112,20 +112,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the key may stand in a browser: it then opens nothing that its bearer cannot name by a token."""
         return self.role is Role.STOREFRONT
 
-    @property
-    def bound_to(self) -> UUID | None:
-        """The one location whose work, carts and drawers this caller sees; ``None`` is every location."""
-        return self.location_id
-
     def may(self, permission: Permission) -> bool:
         """Whether the role has the permission."""
         return permission is Permission.PUBLIC or permission in MAY[self.role]
 
     def as_actor(self) -> Actor:
         """The caller as it stands in timelines and movements."""
-        return Actor(
-            name=ids.show("key", self.key_id), channel=self.sales_channel.kind, location_id=self.location_id
-        )
+        return Actor(name=ids.show("key", self.key_id), channel=self.sales_channel.kind, location_id=self.location_id)
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +154,7 @@ SELECT api_key.id AS key_id, api_key.role, api_key.location_id, api_key.allowed_
        channel.tax_included = 1 AS tax_included, channel.tax_country
 FROM commercehub.api_keys AS api_key
 JOIN commercehub.sales_channels AS channel ON channel.id = api_key.sales_channel_id
-WHERE api_key.secret_hash = $1 AND (api_key.ends_at IS NULL OR api_key.ends_at > now())
+WHERE api_key.secret_hash = $1 AND (api_key.ends_at IS NULL OR api_key.ends_at > now() + $2::interval)
 """
 
 
@@ -210,22 +203,25 @@ def digest(secret: str) -> bytes:
 
 
 class Keyring:
-    """Verifies keys, remembering good and bad ones for ``VERIFIED_SECONDS``."""
+    """Verifies keys, remembering good and bad ones for ``verified_seconds``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, verified_seconds: float = VERIFIED_SECONDS) -> None:
         self._database = database
+        self._verified_seconds = verified_seconds
         self._verified: OrderedDict[bytes, tuple[float, Principal | None]] = OrderedDict()
 
     async def verify(self, secret: str) -> Principal | None:
         """The caller that a key belongs to, or ``None``."""
         fingerprint = digest(secret)
         known = self._verified.get(fingerprint)
-        if known is not None and known[0] > time.monotonic():
+        asked_at = time.monotonic()
+        if known is not None and known[0] > asked_at:
             return known[1]
         async with self._database.connection() as db:
-            row = await db.fetchrow(READ_KEY, fingerprint)
+            row = await db.fetchrow(READ_KEY, fingerprint, self._database.clock_offset)
         principal = _principal(dict(row)) if row else None
-        self._verified[fingerprint] = (time.monotonic() + VERIFIED_SECONDS, principal)
+        # From when it was asked, not from when it was answered: the key may have been revoked in between.
+        self._verified[fingerprint] = (asked_at + self._verified_seconds, principal)
         self._verified.move_to_end(fingerprint)
         while len(self._verified) > VERIFIED_MAX:
             self._verified.popitem(last=False)

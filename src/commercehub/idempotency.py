@@ -100,9 +100,7 @@ def _found(claim: Claim, row: asyncpg.Record) -> Found:
     return None if row["ours"] else InProgress(claim.key)
 
 
-async def keep(
-    db: Connection, answers: Sequence[tuple[Claim, Stored | None, UUID | None]], *, now: datetime
-) -> None:
+async def keep(db: Connection, answers: Sequence[tuple[Claim, Stored | None, UUID | None]], *, now: datetime) -> None:
     """Store answers, or for what is not finished the id of its subject. ``Raced`` if a key was taken meanwhile."""
     if not answers:
         return

@@ -1,4 +1,4 @@
-"""The hub with its claim broken: it looks at the stock without locking it. For a control of the races only."""
+"""The hub with its claim broken: it looks, does not lock, and then writes whatever it saw. For a control only."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ from litestar import Litestar
 from commercehub import app
 from inventory import reservations
 
-LOCKING = "FOR UPDATE OF position"
+LOCK = "FOR UPDATE OF position"
+CHECK = ">= folded.reserve"
 
 
 def create_app(*arguments: Any, **options: Any) -> Litestar:
-    assert LOCKING in reservations.LOCK
-    reservations.LOCK = reservations.LOCK.replace(LOCKING, "")  # type: ignore[misc]
+    assert (reservations.LOCK.count(LOCK), reservations.CLAIM.count(CHECK)) == (1, 2), "break the claim in another way"
+    reservations.LOCK = reservations.LOCK.replace(LOCK, "")  # type: ignore[misc]
+    reservations.CLAIM = reservations.CLAIM.replace(CHECK, f"{CHECK} - 1000000")  # type: ignore[misc]
     return app.create_app(*arguments, **options)

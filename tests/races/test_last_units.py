@@ -81,7 +81,7 @@ async def test_control_a_claim_that_does_not_lock_sells_more_than_there_is(
     free_port: Callable[[], int],
     tmp_path: Path,
 ) -> None:
-    """The same race on a hub whose claim reads without a lock, and whose CHECK is gone: the race is one."""
+    """The same race on a hub without the lock, the condition and the CHECK: then it does go wrong."""
     connection = await asyncpg.connect(naive_url)
     await connection.execute("ALTER TABLE inventory.positions DROP CONSTRAINT ck_positions_never_oversold")
     await connection.close()

@@ -4,7 +4,8 @@ The body is decoded by the handler, not before it: who may not know of an object
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -16,12 +17,14 @@ from asyncpg import Connection
 from litestar import Request
 
 from commercehub import auth, idempotency, ids
+from commercehub.api import card_numbers
 from commercehub.api.errors import FieldError, Problem, not_found
 from commercehub.auth import Principal
-from commercehub.database import Database, Raced
+from commercehub.database import Database
 from commercehub.events import Actor
-from commercehub.idempotency import Claim, Stored
+from commercehub.idempotency import Claim, Stored, Underway
 from commercehub.sales.carts import Owner
+from commercehub.sales.errors import VersionConflict
 from commercehub.workflows.parts import Hub
 
 T = TypeVar("T")
@@ -29,12 +32,12 @@ T = TypeVar("T")
 KEY_CHARACTERS_MAX: Final = 255
 BODY_BYTES_MAX: Final = 1_048_576
 NUL: Final = "\x00"
+REPLAYED: Final[Mapping[str, str]] = {"Idempotent-Replayed": "true"}
 
 _KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-_LONG_NUMBER: Final = re.compile(rb"(?:\d[ -]?){13,19}")
-_NUMBER: Final = re.compile(r"(?:\d[ -]?){13,19}")
-# Where long numbers have their place: these are never taken for a card's.
-_NUMBERED_FIELDS: Final = frozenset({"sku", "skus", "barcode", "phone", "tracking_number", "reference", "handle"})
+_JSON: Final = re.compile(r"application/(?:[\w.+-]+\+)?json")
+# No version is negative: an If-Match that is no ETag of ours is out of date, whatever the version is.
+_NO_VERSION: Final = -1
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,33 +84,38 @@ class Call:
             return Owner(token_hash=auth.digest(token))
         return Owner(location_id=self.principal.location_id)
 
-    async def read(self, kind: type[T], *, first: Callable[[Connection], Awaitable[object]] | None = None) -> T:
-        """The body as a ``kind``, or a ``Problem`` that names what is wrong with it. No body counts as ``{}``.
+    @asynccontextmanager
+    async def asking_first(self, question: Callable[[Connection], Awaitable[object]]) -> AsyncIterator[None]:
+        """Before what is wrong with a body is spoken of, ask a question; what it raises counts.
 
-        ``first`` is asked before a bad body is spoken of: it raises if the caller may not know of the object, or if
-        the step is out of turn. A good body costs no such question; the work itself will ask it.
+        It raises if the caller may not know of the object, or if the step is out of turn. A good body costs no such
+        question: the work itself will ask it.
         """
         try:
-            return await self._read(kind)
-        except Problem:
-            if first is not None:
-                async with self.database.connection() as db:
-                    await first(db)
+            yield
+        except Exception:
+            async with self.database.connection() as db:
+                await question(db)
             raise
 
-    async def _read(self, kind: type[T]) -> T:
+    async def read(self, kind: type[T]) -> T:
+        """The body as a ``kind``, or a ``Problem`` that names what is wrong with it. No body counts as ``{}``."""
         raw = await self.request.body()
-        if len(raw) > BODY_BYTES_MAX:
-            raise Problem("request_too_large", f"A body has {BODY_BYTES_MAX} bytes at most.")
+        if raw and not _JSON.fullmatch(
+            self.request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+        ):
+            raise Problem("unsupported_media_type", "Send JSON, as Content-Type: application/json.")
         try:
             content = msgspec.json.decode(raw or b"{}")
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            if b"\\u0000" in raw:
+                _refuse_nul(content)
+            if card_numbers.may_hold_one(raw):
+                _refuse_card_numbers(content)
+            return convert(content, kind)
+        except RecursionError as error:
+            raise Problem("invalid_request", "The body is nested too deeply.") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem("invalid_request", f"The body is not JSON: {error}") from error
-        if b"\\u0000" in raw:
-            _refuse_nul(content)
-        if _LONG_NUMBER.search(raw):
-            _refuse_card_numbers(content)
-        return convert(content, kind)
 
     def query(self, kind: type[T]) -> T:
         """The query parameters as a ``kind``; a list takes a parameter as often as it comes."""
@@ -123,12 +131,15 @@ class Call:
     def if_match(self) -> int | None:
         """The version that the caller insists on."""
         header = self.request.headers.get("if-match")
-        if header is None or header == "*":
+        if header is None or header.strip() == "*":
             return None
         text = header.strip().removeprefix("W/").strip('"')
-        if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-            raise Problem("version_conflict", "If-Match is not an ETag of ours.")
-        return int(text)
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else _NO_VERSION
+
+    def check_version(self, current: int) -> None:
+        """Raise ``VersionConflict`` if the caller insists on another version than the one that was just locked."""
+        if self.if_match() not in {None, current}:
+            raise VersionConflict(current)
 
     def id(self, prefix: str, text: str) -> UUID:
         """An id from a body or a query, or a ``Problem``: what cannot be an id names nothing."""
@@ -161,7 +172,12 @@ class Call:
         return Claim(
             scope=f"{self.principal.key_id}:{subject or ''}",
             key=key,
-            request_hash=sha256(f"{self.request.method} {self.request.url.path}\n".encode() + canonical).digest(),
+            request_hash=sha256(
+                f"{self.request.method} {self.request.url.path}\n".encode()
+                + self.request.scope["query_string"]
+                + b"\n"
+                + canonical
+            ).digest(),
         )
 
     async def once(
@@ -172,11 +188,13 @@ class Call:
         subject: UUID | None = None,
         needs_key: bool = False,
         conceal: Callable[[Any], object] = lambda content: content,
+        settled_later: UUID | None = None,
     ) -> Answer:
         """Run ``work`` in a transaction and answer what it returns; with a key, at most once, however often it is sent.
 
         The key is stored at the end, by the transaction itself: should it be there already, all is rolled back and the
-        stored answer given. ``conceal`` takes out of the stored answer what may not be kept.
+        stored answer given. ``conceal`` takes out of the stored answer what may not be kept. ``settled_later`` names
+        the subject of work that is finished, and its answer stored by ``settle``, after the transaction.
         """
         if self.key() is None and not needs_key:
             return Answer(content=await self.database.transaction(work), status=status)
@@ -184,8 +202,8 @@ class Call:
 
         async def keep(db: Connection, now: datetime) -> object:
             content = await work(db, now)
-            stored = Stored(status, msgspec.json.encode(conceal(content)).decode())
-            await idempotency.keep(db, [(claim, stored, None)], now=now)
+            stored = Stored(status, msgspec.json.encode(conceal(content)).decode()) if settled_later is None else None
+            await idempotency.keep(db, [(claim, stored, settled_later)], now=now)
             return content
 
         try:
@@ -198,13 +216,25 @@ class Call:
                 raise idempotency.InProgress(claim.key) from error
             raise
 
+    async def settle(self, subject_id: UUID, content: object, *, status: int = 200) -> None:
+        """Store the answer of ``settled_later``, which holds nothing that may not be kept."""
+        if self.key() is None:
+            return
+
+        async def work(db: Connection, _: datetime) -> None:
+            await idempotency.settle(db, [(subject_id, Stored(status, msgspec.json.encode(content).decode()))])
+
+        await self.database.transaction(work)
+
     async def _stored(self, claim: Claim) -> Answer | None:
         async def find(db: Connection, _: datetime) -> idempotency.Found:
             return (await idempotency.look_up(db, [claim]))[0]
 
         match await self.database.transaction(find):
             case Stored(status, body):
-                return Answer(body=body.encode(), status=status, headers={"Idempotent-Replayed": "true"})
+                return Answer(body=body.encode(), status=status, headers=REPLAYED)
+            case Underway():
+                return Answer(headers=REPLAYED)
             case Exception() as refusal:
                 raise refusal
         return None
@@ -223,12 +253,14 @@ def _invalid(errors: list[FieldError]) -> Problem:
 
 
 def _field_error(message: str, prefix: str) -> FieldError:
-    """msgspec says where by ``$.lines[0].quantity``; a pointer says ``/lines/0/quantity``."""
+    """Where it says so: msgspec by ``$.lines[0].quantity``; a pointer says ``/lines/0/quantity``."""
     detail, _, path = message.partition(" - at `$")
     pointer = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", path.rstrip("`"))
     named = re.search(r"(?:missing required|unknown) field `([^`]*)`", detail)
     parts = [part for part in pointer.split(".") if part] + ([named[1]] if named else [])
-    return FieldError(pointer=prefix + (parts[-1] if prefix and parts else "".join(f"/{part}" for part in parts)), detail=detail)
+    return FieldError(
+        pointer=prefix + (parts[-1] if prefix and parts else "".join(f"/{part}" for part in parts)), detail=detail
+    )
 
 
 def _is_list(kind: object) -> bool:
@@ -237,38 +269,14 @@ def _is_list(kind: object) -> bool:
     )
 
 
-def _refuse_nul(content: object, pointer: str = "") -> None:
-    for where, text, _ in _strings(content, pointer):
+def _refuse_nul(content: object) -> None:
+    for where, _, text in card_numbers.strings(content):
         if NUL in text:
-            raise _invalid([FieldError(pointer=where, detail="NUL is not a character that we take")])
+            raise _invalid([FieldError(pointer=where.replace(NUL, ""), detail="NUL is not a character that we take")])
 
 
 def _refuse_card_numbers(content: object) -> None:
-    """Card numbers never reach us: a processor's own page takes them and gives the client a token."""
-    for where, text, field in _strings(content, ""):
-        if field in _NUMBERED_FIELDS:
-            continue
-        for found in _NUMBER.finditer(text):
-            if _passes_luhn([int(digit) for digit in found[0] if digit.isdigit()]):
-                detail = "This looks like a card number. Send the token that the processor gave for it."
-                raise Problem("secret_in_request", detail, errors=[FieldError(pointer=where, detail=detail)])
-
-
-def _strings(content: object, pointer: str, field: str = "") -> list[tuple[str, str, str]]:
-    if isinstance(content, str):
-        return [(pointer, content, field)]
-    if isinstance(content, list):
-        return [each for i, part in enumerate(content) for each in _strings(part, f"{pointer}/{i}", field)]
-    if isinstance(content, dict):
-        return [
-            each
-            for name, part in content.items()
-            for each in [(f"{pointer}/{name}", name, ""), *_strings(part, f"{pointer}/{name}", name)]
-        ]
-    return []
-
-
-def _passes_luhn(digits: list[int]) -> bool:
-    """ISO/IEC 7812-1, annex B."""
-    doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[-2::-2]]
-    return (sum(doubled) + sum(digits[::-2])) % 10 == 0
+    where = card_numbers.find(content)
+    if where is not None:
+        detail = "This looks like a card number. Send the token that the processor gave for it."
+        raise Problem("secret_in_request", detail, errors=[FieldError(pointer=card_numbers.mask(where), detail=detail)])

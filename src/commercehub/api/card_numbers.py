@@ -1,7 +1,8 @@
 """Card numbers never reach us: a processor's own page takes them and gives the client a token.
 
 What looks like one is refused wherever a text may stand, and neither stored nor logged. It looks like one if it has an
-issuer's first digits and length (ISO/IEC 7812) and its check digit fits; with or without the usual gaps.
+issuer's first digits and length (ISO/IEC 7812) and its check digit fits; in one piece, in the groups that stand on
+cards, or digit by digit.
 """
 
 import re
@@ -15,8 +16,19 @@ DIGITS_MAX: Final = 19
 PHONE_DIGITS_MAX: Final = 15
 """The longest telephone number (ITU-T E.164)."""
 
-_GAP: Final = r"[\s.\-\u2010-\u2015_/]{0,2}"
-_RUN: Final = re.compile(rf"\d(?:{_GAP}\d){{{DIGITS_MIN - 1},}}")
+_GAP: Final = r"[\s.\-\u2010-\u2015_/]"
+_WRITTEN: Final = tuple(
+    # Each is looked for from every place on, since what stands before a number may look like its beginning.
+    re.compile(rf"(?<!\d)(?=({digits})(?!\d))".replace("~", _GAP + "{1,2}"))
+    for digits in (
+        r"\d{13,19}",
+        r"\d{4}~\d{4}~\d{4}~\d{4}",
+        r"\d{4}~\d{4}~\d{4}~\d{4}~\d{1,3}",
+        r"\d{4}~\d{6}~\d{4,5}",
+        r"\d{4}~\d{3}~\d{3}~\d{3}",
+        rf"(?<!\d{_GAP})(?<!\d{_GAP}{_GAP})\d(?:~\d){{12,18}}(?!{_GAP}{{1,2}}\d)",
+    )
+)
 # On the raw JSON, and quick: whether it is worth a look at each text. An escape may hide a digit or a gap.
 _PERHAPS: Final = re.compile(rb'(?:\d[^\w"]{0,2}){13}')
 _ISSUERS: Final[Mapping[int, re.Pattern[str]]] = {
@@ -39,7 +51,7 @@ def may_hold_one(raw: bytes) -> bool:
 def find(content: object) -> str | None:
     """A JSON pointer to the first text that holds a card number, or ``None``."""
     for pointer, field, text in strings(content):
-        if field not in _NUMBERED_FIELDS and holds_one(text, is_phone=field == _PHONE):
+        if field not in _NUMBERED_FIELDS and any(_in(text, longer_than=PHONE_DIGITS_MAX if field == _PHONE else 0)):
             return pointer
     return None
 
@@ -58,38 +70,24 @@ def strings(content: object, pointer: str = "", field: str = "") -> Iterator[tup
                 yield from strings(part, f"{pointer}/{name}", name)
 
 
-def holds_one(text: str, *, is_phone: bool = False) -> bool:
-    """Whether a card number stands in a text."""
-    return any(_is_card(digits, is_phone=is_phone) for run in _RUN.findall(text) for digits in _candidates(run))
-
-
 def mask(text: str) -> str:
-    """The text with nothing of a card number in it."""
-    return _RUN.sub(lambda run: "#" if holds_one(run[0]) else run[0], text)
+    """The text without the card numbers in it."""
+    for found in set(_in(text)):
+        text = text.replace(found, "#")
+    return text
 
 
-def _candidates(run: str) -> Iterator[str]:
-    """The digits of every row of neighbouring groups that is as long as a card number.
-
-    Groups of three and more are how people write them; single digits are somebody spelling one out.
-    """
-    groups = re.findall(r"\d+", run)
-    for first in range(len(groups)):
-        digits = ""
-        shortest, longest = len(groups[first]), len(groups[first])
-        for group in groups[first:]:
-            digits += group
-            shortest, longest = min(shortest, len(group)), max(longest, len(group))
-            if len(digits) > DIGITS_MAX or 1 < shortest < 3 or (shortest == 1 and longest > 1):
-                break
-            if len(digits) >= DIGITS_MIN:
-                yield digits
+def _in(text: str, *, longer_than: int = 0) -> Iterator[str]:
+    """The card numbers in a text, as they stand there."""
+    for written in _WRITTEN:
+        for found in written.findall(text):
+            # Digits of other scripts are digits too.
+            digits = "".join(str(int(each)) for each in found if each.isdecimal())
+            if len(digits) > longer_than and _is_card(digits):
+                yield found
 
 
-def _is_card(digits: str, *, is_phone: bool) -> bool:
-    digits = "".join(str(int(digit)) for digit in digits)
-    if is_phone and len(digits) <= PHONE_DIGITS_MAX:
-        return False
+def _is_card(digits: str) -> bool:
     if _ISSUERS[len(digits)].match(digits) is None or not _passes_luhn(digits):
         return False
     # Thirteen digits may be the number below a barcode, which one in ten of the long gone 13-digit cards is too.

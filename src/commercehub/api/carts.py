@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -18,10 +18,12 @@ from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import carts
 from commercehub.sales.carts import Address, Cart, Edit
-from commercehub.views.cart_page import CartView, conceal, show_cart
+from commercehub.sales.errors import LineNotFound
+from commercehub.sales.pricing import METHODS_WITH_ADDRESS
+from commercehub.views.cart_page import CartView, conceal, reveal, show_cart
 from commercehub.workflows.refusals import DeliveryNotOffered
 
-CART_CODES = ("cart_already_checked_out", "version_conflict")
+CART_CODES: Final = ("cart_already_checked_out", "version_conflict", "total_too_large")
 
 
 class NewCart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +65,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     address: AddressInput | None = None
     location_id: Id | None = None
     line_ids: Annotated[list[Id], Meta(min_length=1, max_length=carts.LINES_MAX)] | None = None
+
+
+async def see_open_cart(db: Connection, *, cart_id: UUID, owner: carts.Owner) -> Cart:
+    """The cart, if the caller may change it; ``CartNotFound`` or ``CartClosed`` otherwise."""
+    cart = await carts.read_cart(db, cart_id=cart_id, owner=owner)
+    if cart.state != "open":
+        raise await carts.find_order_of(db, cart_id=cart_id, owner=owner)
+    return cart
 
 
 def cart_token(secret: str, cart_id: UUID) -> str:
@@ -130,11 +140,12 @@ async def get_cart(call: Call, cart_id: UUID) -> CartView:
 )
 async def add_line(call: Call, cart_id: UUID) -> Answer:
     """Add units of a variant; a SKU that is in the cart gets more of it."""
-    given = await call.read(NewLine, first=_knows(call, cart_id))
-    if (given.sku is None) == (given.barcode is None):
-        where = FieldError(pointer="/sku", detail="Give sku or barcode, one of the two.")
-        raise Problem("invalid_request", where.detail, errors=[where])
-    gtin = read_barcode(given.barcode, "/barcode") if given.barcode is not None else None
+    async with call.asking_first(_is_open(call, cart_id)):
+        given = await call.read(NewLine)
+        if (given.sku is None) == (given.barcode is None):
+            where = FieldError(pointer="/sku", detail="Give sku or barcode, one of the two.")
+            raise Problem("invalid_request", where.detail, errors=[where])
+        gtin = read_barcode(given.barcode, "/barcode") if given.barcode is not None else None
     edit = _edit(call, cart_id)
 
     async def work(db: Connection, now: datetime) -> CartView:
@@ -156,7 +167,15 @@ async def add_line(call: Call, cart_id: UUID) -> Answer:
 )
 async def change_line(call: Call, cart_id: UUID, line_id: UUID) -> CartView:
     """Set a line's quantity."""
-    given = await call.read(LineChange, first=_knows(call, cart_id))
+    owner = call.owner
+
+    async def has_line(db: Connection) -> None:
+        cart = await see_open_cart(db, cart_id=cart_id, owner=owner)
+        if all(line.id != line_id for line in cart.lines):
+            raise LineNotFound
+
+    async with call.asking_first(has_line):
+        given = await call.read(LineChange)
     edit = _edit(call, cart_id)
 
     async def work(db: Connection, now: datetime) -> CartView:
@@ -194,9 +213,10 @@ async def remove_line(call: Call, cart_id: UUID, line_id: UUID) -> CartView:
 )
 async def set_delivery(call: Call, cart_id: UUID) -> CartView:
     """Say how all lines, or some, reach the customer."""
-    given = await call.read(Delivery, first=_knows(call, cart_id))
-    address, location_id = _where(call, given)
-    line_ids = None if given.line_ids is None else [call.id("line", line_id) for line_id in given.line_ids]
+    async with call.asking_first(_is_open(call, cart_id)):
+        given = await call.read(Delivery)
+        address, location_id = _where(call, given)
+        line_ids = None if given.line_ids is None else [call.id("line", line_id) for line_id in given.line_ids]
     edit = _edit(call, cart_id)
     delivery_id = ids.new()
 
@@ -212,7 +232,8 @@ async def set_delivery(call: Call, cart_id: UUID) -> CartView:
             line_ids=line_ids,
             now=now,
         )
-        if any(each.rate is None for each in cart.deliveries.values() if each.id == delivery_id):
+        chosen = cart.deliveries.get(delivery_id)
+        if chosen is not None and chosen.rate is None and given.method in METHODS_WITH_ADDRESS:
             raise DeliveryNotOffered(given.method)
         return await _show(call, db, cart)
 
@@ -221,7 +242,7 @@ async def set_delivery(call: Call, cart_id: UUID) -> CartView:
 
 def _where(call: Call, given: Delivery) -> tuple[Address | None, UUID | None]:
     """The address or the location that the method needs; what it does not need is refused."""
-    if given.method in {"ship", "express"}:
+    if given.method in METHODS_WITH_ADDRESS:
         if given.address is None or given.location_id is not None:
             where = FieldError(pointer="/address", detail=f"{given.method} needs an address, and no location_id.")
             raise Problem("invalid_request", where.detail, errors=[where])
@@ -234,8 +255,9 @@ def _where(call: Call, given: Delivery) -> tuple[Address | None, UUID | None]:
     return None, call.principal.location_id
 
 
-def _knows(call: Call, cart_id: UUID) -> Callable[[Connection], Awaitable[Cart]]:
-    return lambda db: carts.read_cart(db, cart_id=cart_id, owner=call.owner)
+def _is_open(call: Call, cart_id: UUID) -> Callable[[Connection], Awaitable[Cart]]:
+    owner = call.owner
+    return lambda db: see_open_cart(db, cart_id=cart_id, owner=owner)
 
 
 def _edit(call: Call, cart_id: UUID) -> Edit:
@@ -254,14 +276,7 @@ async def _reveal(call: Call, cart_id: UUID, answer: Answer) -> Answer:
     async with call.database.connection() as db:
         cart = await carts.read_cart(db, cart_id=cart_id, owner=call.owner)
         now = await show_cart(db, cart, clock_offset=call.database.clock_offset)
-    addresses = {line_id: each.address for each in now.deliveries for line_id in each.line_ids}
-    deliveries = [
-        msgspec.structs.replace(each, address=next((addresses.get(line_id) for line_id in each.line_ids), None))
-        for each in stored.deliveries
-    ]
-    return Answer(
-        content=msgspec.structs.replace(stored, deliveries=deliveries), status=answer.status, headers=answer.headers
-    )
+    return Answer(content=reveal(stored, now), status=answer.status, headers=answer.headers)
 
 
 ROUTES = (create_cart, get_cart, add_line, change_line, remove_line, set_delivery)

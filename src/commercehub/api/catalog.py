@@ -12,15 +12,15 @@ from commercehub import ids
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem
 from commercehub.api.fields import (
-    PAGE_DEFAULT,
+    END,
     Barcode,
-    Id,
-    Limit,
     LongText,
     Name,
     Page,
+    Paging,
     PositiveMoney,
     Sku,
+    cut,
     read_barcode,
     read_cursor,
     write_cursor,
@@ -41,8 +41,8 @@ class NewVariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prices: Annotated[list[PositiveMoney], Meta(max_length=catalog.CURRENCIES_MAX)]
     barcode: Barcode | None = None
     title: Name | None = None
-    tax_class: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}$")] = "standard"
-    unit: Annotated[str, Meta(pattern="^[a-z]{1,12}$")] = "each"
+    tax_class: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}" + END)] = "standard"
+    unit: Annotated[str, Meta(pattern="^[a-z]{1,12}" + END)] = "each"
     quantity_scale: Annotated[int, Meta(ge=0, le=6)] = 0
     weight_grams: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     requires_shipping: bool = True
@@ -53,7 +53,7 @@ class NewProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     title: Name
     variants: Annotated[list[NewVariant], Meta(min_length=1, max_length=VARIANTS_MAX)]
-    handle: Annotated[str, Meta(min_length=1, max_length=200, pattern="^[a-z0-9][a-z0-9-]*$")] | None = None
+    handle: Annotated[str, Meta(min_length=1, max_length=200, pattern="^[a-z0-9][a-z0-9-]*" + END)] | None = None
     description_html: LongText = ""
     vendor: Annotated[str, Meta(max_length=200)] = ""
     kind: Annotated[str, Meta(max_length=200)] = ""
@@ -92,15 +92,13 @@ class ProductView(msgspec.Struct, frozen=True, kw_only=True):
     variants: list[VariantView]
 
 
-class ProductSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProductSearch(Paging, frozen=True, kw_only=True):
     """Words of a title, or how a SKU begins."""
 
     q: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
-    limit: Limit = PAGE_DEFAULT
-    cursor: Annotated[str, Meta(max_length=100)] | None = None
 
 
-class VariantSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class VariantSearch(Paging, frozen=True, kw_only=True):
     """What a scanner read, or a SKU."""
 
     barcode: Barcode | None = None
@@ -163,7 +161,7 @@ async def get_product(call: Call, product_id: UUID) -> ProductView:
     permission=Permission.CATALOG_READ,
     query=VariantSearch,
     answer=Page[VariantView],
-    codes=("invalid_barcode",),
+    codes=("invalid_barcode", "invalid_cursor"),
 )
 async def find_variants(call: Call) -> Page[VariantView]:
     """The variant that a barcode or a SKU belongs to."""
@@ -174,7 +172,8 @@ async def find_variants(call: Call) -> Page[VariantView]:
     gtins = [read_barcode(wanted.barcode, "?barcode")] if wanted.barcode is not None else []
     async with call.database.connection() as db:
         found = await catalog.find_variants(db, skus=[wanted.sku] if wanted.sku else [], gtin14s=gtins)
-    return Page(data=[_variant_view(variant) for variant in found])
+    page, next_cursor = cut(found, wanted, id_of=lambda variant: variant.id)
+    return Page(data=[_variant_view(variant) for variant in page], next_cursor=next_cursor)
 
 
 def _product(given: NewProduct) -> catalog.Product:
@@ -217,9 +216,7 @@ def _variant(product_id: UUID, position: int, given: NewVariant) -> catalog.Vari
         quantity_scale=given.quantity_scale,
         weight_grams=given.weight_grams,
         requires_shipping=given.requires_shipping,
-        prices=tuple(
-            catalog.Price(currency=price.currency, amount_minor=price.amount) for price in given.prices
-        ),
+        prices=tuple(catalog.Price(currency=price.currency, amount_minor=price.amount) for price in given.prices),
     )
 
 

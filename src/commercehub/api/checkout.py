@@ -7,12 +7,12 @@ import msgspec
 from msgspec import Meta
 
 from commercehub import ids
-from commercehub.api.call import Answer, Call
+from commercehub.api.call import REPLAYED, Answer, Call
+from commercehub.api.carts import see_open_cart
 from commercehub.api.errors import Problem
-from commercehub.api.fields import Email, Id, Phone, PositiveMoney
+from commercehub.api.fields import END, Email, Id, Phone, PositiveMoney
 from commercehub.api.routing import route
 from commercehub.auth import Permission
-from commercehub.sales import carts
 from commercehub.sales.orders import Order
 from commercehub.views.order_page import OrderView, show_order
 from commercehub.workflows import checkout
@@ -31,7 +31,7 @@ class TenderInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     amount: PositiveMoney | None = None
     tendered: PositiveMoney | None = None
     processor: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
-    payment_method: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None = None
+    payment_method: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+" + END)] | None = None
 
 
 class CheckoutInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,21 +81,21 @@ def renderer(base_url: str) -> Render:
 async def check_out(call: Call, cart_id: UUID) -> Answer:
     """Make an order of a cart. 201 with the order; 202 while its payment is not known or waits for the payer."""
     owner = call.owner
-    given = await call.read(CheckoutInput, first=lambda db: carts.read_cart(db, cart_id=cart_id, owner=owner))
-    request = checkout.Checkout(
-        cart_id=cart_id,
-        owner=owner,
-        actor=call.actor,
-        claim=await call.claim(subject=cart_id),
-        tenders=tuple(_tender(call, tender) for tender in given.tenders),
-        register_id=call.id("reg", given.register_id) if given.register_id else None,
-        email=given.email,
-        phone=given.phone,
-        expected_total=_money(given.expected_total),
-    )
+    async with call.asking_first(lambda db: see_open_cart(db, cart_id=cart_id, owner=owner)):
+        given = await call.read(CheckoutInput)
+        request = checkout.Checkout(
+            cart_id=cart_id,
+            owner=owner,
+            actor=call.actor,
+            claim=await call.claim(subject=cart_id),
+            tenders=tuple(_tender(call, tender) for tender in given.tenders),
+            register_id=call.id("reg", given.register_id) if given.register_id else None,
+            email=given.email,
+            phone=given.phone,
+            expected_total=_money(given.expected_total),
+        )
     stored, is_replay = await checkout.buy(call.database, call.hub.processors, request, render=call.hub.render)
-    headers = {"Idempotent-Replayed": "true"} if is_replay else {}
-    return Answer(body=stored.body.encode(), status=stored.status, headers=headers)
+    return Answer(body=stored.body.encode(), status=stored.status, headers=REPLAYED if is_replay else {})
 
 
 def _tender(call: Call, given: TenderInput) -> Tender:

@@ -14,6 +14,7 @@ import inventory
 import payments
 from commercehub import database, idempotency, ids
 from commercehub.sales import errors as sales
+from commercehub.sales import pricing
 from commercehub.workflows import refusals
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -58,6 +59,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "session_already_open": (409, "The drawer is open already"),
     "sku_taken": (409, "Another variant has this SKU"),
     "tender_mismatch": (422, "The tenders do not fit what is due"),
+    "total_too_large": (422, "The total is too large"),
     "too_many_lines": (422, "The cart is full"),
     "total_changed": (409, "The total has changed"),
     "unaccounted_units": (422, "Not every unit is accounted for"),
@@ -216,6 +218,7 @@ _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
     sales.VersionConflict: _version,
     sales.VariantNotFound: lambda error: Problem("unknown_variant", f"No variant has {error.wanted!r}."),
     sales.NoPrice: lambda error: Problem("no_price", f"{error.sku} has no price in {error.currency}."),
+    pricing.Unpriceable: _plain("total_too_large", "No payment carries that much."),
     sales.TooManyLines: _plain("too_many_lines", "A cart has 200 lines at most."),
     sales.QuantityTooLarge: _plain("quantity_too_large", "A line holds 1,000,000 units at most."),
     sales.NotCancellable: lambda error: Problem(

@@ -1,6 +1,7 @@
 """The bounds of every kind of field that callers fill in, and the cursors of lists."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -9,29 +10,42 @@ from msgspec import Meta
 
 from commercehub.api.errors import FieldError, Problem
 from commercehub.sales.barcodes import InvalidBarcode, gtin14
-from payments.money import AMOUNT_MINOR_MAX, CurrencyCode
+from payments.money import AMOUNT_MINOR_MAX
 
 T = TypeVar("T")
 
 PAGE_MAX: Final = 200
 PAGE_DEFAULT: Final = 50
 BATCH_MAX: Final = 500
+BIGINT_MAX: Final = 2**63 - 1
 
+# A `$` of Python's also stands before a line feed at the end.
+END: Final = r"$(?!\n)"
 Id = Annotated[str, Meta(min_length=1, max_length=64, description="an id as the hub shows it, with its prefix")]
 Sku = Annotated[str, Meta(min_length=1, max_length=64, description="1 to 64 characters; unique ignoring case")]
-Barcode = Annotated[str, Meta(min_length=6, max_length=14, pattern="^[0-9]+$", description="GTIN-8, 12, 13, 14 or UPC-E")]
+Barcode = Annotated[
+    str, Meta(min_length=6, max_length=14, pattern="^[0-9]+" + END, description="GTIN-8, 12, 13, 14 or UPC-E")
+]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000, description="in the variant's steps")]
 Delta = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Text = Annotated[str, Meta(max_length=1_000)]
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*" + END,
+        description="one line, not blank",
+    ),
+]
 LongText = Annotated[str, Meta(max_length=65_536)]
-Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
-Phone = Annotated[str, Meta(min_length=6, max_length=32, pattern=r"^\+?[0-9 ()./-]+$")]
-Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
+Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+" + END)]
+Phone = Annotated[str, Meta(min_length=6, max_length=32, pattern=r"^\+?[0-9 ()./-]+" + END)]
+Country = Annotated[str, Meta(pattern="^[A-Z]{2}" + END, description="ISO 3166-1 alpha-2")]
 Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
-Currency = CurrencyCode
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}" + END, description="ISO 4217, upper case")]
+Cursor = Annotated[str, Meta(max_length=100, description="next_cursor of the page before, as it is")]
 
 
 class PositiveMoney(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +60,23 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     data: list[T]
     next_cursor: str | None = None
+
+
+class Paging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The part of a list that is wanted."""
+
+    limit: Limit = PAGE_DEFAULT
+    cursor: Cursor | None = None
+
+
+def cut(found: Sequence[T], paging: Paging, *, id_of: Callable[[T], UUID]) -> tuple[list[T], str | None]:
+    """The part of a short list that is wanted, and the cursor that follows it."""
+    after = read_cursor(paging.cursor, UUID)
+    first = 0
+    if after is not None:
+        first = next((at for at, each in enumerate(found, start=1) if id_of(each) == after), len(found))
+    page = list(found[first : first + paging.limit])
+    return page, write_cursor(id_of(page[-1])) if page and first + paging.limit < len(found) else None
 
 
 def read_barcode(text: str, pointer: str) -> str:
@@ -75,6 +106,9 @@ def read_cursor(cursor: str | None, kind: type[Any]) -> Any:
     if cursor is None:
         return None
     try:
-        return kind(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
-    except (ValueError, UnicodeError) as error:
-        raise Problem("invalid_cursor", "Take the cursor from next_cursor, as it is.") from error
+        after = kind(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
+    except (ValueError, UnicodeError):
+        after = None
+    if after is None or write_cursor(after) != cursor or (isinstance(after, int) and not 0 <= after <= BIGINT_MAX):
+        raise Problem("invalid_cursor", "Take the cursor from next_cursor, as it is.")
+    return after

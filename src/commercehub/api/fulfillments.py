@@ -15,11 +15,10 @@ from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem
 from commercehub.api.fields import (
     BATCH_MAX,
-    PAGE_DEFAULT,
     Barcode,
     Id,
-    Limit,
     Page,
+    Paging,
     Quantity,
     Sku,
     read_barcode,
@@ -35,7 +34,7 @@ from commercehub.workflows.shipping import Step
 from fulfillment import Fulfillment, State
 
 PARCELS_MAX: Final = 50
-STEP_CODES: Final = ("invalid_transition",)
+STEP_CODES: Final = ("invalid_transition", "version_conflict")
 
 
 class FulfillmentLineView(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,15 +69,13 @@ class FulfillmentView(msgspec.Struct, frozen=True, kw_only=True):
     parcels: list[ParcelView]
 
 
-class FulfillmentSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FulfillmentSearch(Paging, frozen=True, kw_only=True):
     """What to look for; all that is given has to fit."""
 
     location_id: Id | None = None
     order_id: Id | None = None
     state: Annotated[str, Meta(max_length=20)] | None = None
     kind: Literal["ship", "pickup"] | None = None
-    limit: Limit = PAGE_DEFAULT
-    cursor: Annotated[str, Meta(max_length=100)] | None = None
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -262,9 +259,7 @@ async def deliver(call: Call, fulfillment_id: UUID) -> Answer:
 
 
 def _plan(call: Call, fulfillment_id: UUID, to: State) -> Step:
-    return Step(
-        fulfillment_id=fulfillment_id, location_id=call.principal.location_id, to=to, actor=call.actor
-    )
+    return Step(fulfillment_id=fulfillment_id, location_id=call.principal.location_id, to=to, actor=call.actor)
 
 
 async def _read(call: Call, kind: type[Any], fulfillment_id: UUID, to: State) -> Any:
@@ -276,7 +271,8 @@ async def _read(call: Call, kind: type[Any], fulfillment_id: UUID, to: State) ->
         )
         fulfillment.check_move(found, to)
 
-    return await call.read(kind, first=in_turn)
+    async with call.asking_first(in_turn):
+        return await call.read(kind)
 
 
 async def _step(call: Call, fulfillment_id: UUID, to: State, do: Do) -> Answer:
@@ -284,6 +280,7 @@ async def _step(call: Call, fulfillment_id: UUID, to: State, do: Do) -> Answer:
 
     async def work(db: Connection, now: datetime) -> FulfillmentView:
         order, found = await shipping.begin_step(db, step)
+        call.check_version(found.version)
         moved = await do(db, step, order, found, now)
         parcels = await fulfillment.read_parcels(db, fulfillment_ids=[moved.id])
         return _view(moved, parcels.get(moved.id, []))
@@ -331,9 +328,7 @@ def _view(work: Fulfillment, parcels: list[fulfillment.Parcel]) -> FulfillmentVi
             for line in work.lines
         ],
         parcels=[
-            ParcelView(
-                weight_grams=parcel.weight_grams, carrier=parcel.carrier, tracking_number=parcel.tracking_number
-            )
+            ParcelView(weight_grams=parcel.weight_grams, carrier=parcel.carrier, tracking_number=parcel.tracking_number)
             for parcel in parcels
         ],
     )

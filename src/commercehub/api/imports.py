@@ -1,5 +1,6 @@
 """Catalogs by the file: sent at once, brought in by a job, asked after by its operation."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -70,11 +71,12 @@ async def import_products(call: Call) -> Answer:
     """Bring in a product file, which is the body. Sent again, nothing changes."""
     wanted = call.query(ImportOptions)
     location_id = call.id("loc", wanted.location_id)
-    payload = await call.request.body()
-    try:
-        shopify.read(payload, currency=wanted.currency)
-    except UnreadableFile as error:
-        raise Problem("unreadable_file", str(error)) from error
+    async with call.asking_first(lambda db: inventory.read_location(db, location_id=location_id)):
+        payload = await call.request.body()
+        try:
+            await asyncio.to_thread(shopify.read, payload, currency=wanted.currency)
+        except UnreadableFile as error:
+            raise Problem("unreadable_file", str(error)) from error
     request = Import(currency=wanted.currency, location_id=location_id, actor=call.actor)
 
     async def work(db: Connection, now: datetime) -> OperationView:

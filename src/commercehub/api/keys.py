@@ -1,30 +1,37 @@
 """API keys: made, shown once, and ended."""
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
 from asyncpg import Connection
+from msgspec import Meta
 
 import inventory
 from commercehub import auth, ids
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem, not_found
-from commercehub.api.fields import Id
+from commercehub.api.fields import END, Id
 from commercehub.api.routing import route
 from commercehub.auth import Permission, Role
 
+ORIGINS_MAX: Final = 50
+PUBLISHABLE_CHANNELS: Final = ("web", "app", "agent")
+
+Origin = Annotated[str, Meta(max_length=260, pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?" + END)]
 Channel = Literal["web", "app", "store", "call_center", "chat", "agent", "back_office"]
 RoleName = Literal["storefront", "till", "service", "fulfillment", "admin"]
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a key is for. A ``till`` stands at a location."""
+    """What a key is for. A ``till`` stands at a location; a ``storefront`` may be bound to the pages that use it."""
 
     channel: Channel
     role: RoleName
     location_id: Id | None = None
+    allowed_origins: Annotated[list[Origin], Meta(max_length=ORIGINS_MAX)] = []
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +62,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 async def create_key(call: Call) -> Answer:
     """Make a key. Its secret is in this answer and nowhere else."""
     given = await call.read(NewKey)
-    role = Role(given.role)
     location_id = call.id("loc", given.location_id) if given.location_id else None
-    if (role is Role.TILL) != (given.channel == "store") or (role is Role.TILL and location_id is None):
-        detail = "The channel store goes with the role till, and a till needs its location_id."
-        raise Problem("invalid_request", detail, errors=[FieldError(pointer="/role", detail=detail)])
+    for pointer, detail in _faults(given):
+        raise Problem("invalid_request", detail, errors=[FieldError(pointer=pointer, detail=detail)])
 
     async def work(db: Connection, now: datetime) -> KeyView:
         if location_id is not None:
@@ -71,8 +76,9 @@ async def create_key(call: Call) -> Answer:
         key = await auth.create_key(
             db,
             sales_channel_id=channel.id,
-            role=role,
+            role=Role(given.role),
             location_id=location_id,
+            allowed_origins=frozenset(given.allowed_origins),
             created_by=call.actor.name,
             now=now,
         )
@@ -84,14 +90,28 @@ async def create_key(call: Call) -> Answer:
             secret=key.secret,
         )
 
-    answer = await call.once(
-        work, status=201, conceal=lambda key: msgspec.structs.replace(key, secret=None)
-    )
+    answer = await call.once(work, status=201, conceal=lambda key: msgspec.structs.replace(key, secret=None))
     if answer.body is not None:
         key_id = msgspec.json.decode(answer.body, type=KeyView).id
         detail = "A secret is shown once. Revoke the key and make another with a new Idempotency-Key."
         raise Problem("secret_already_shown", detail, facts={"id": key_id})
     return answer
+
+
+def _faults(given: NewKey) -> Iterator[tuple[str, str]]:
+    """What does not go together in a key, with a pointer to it."""
+    role = Role(given.role)
+    is_publishable = role is Role.STOREFRONT
+    if is_publishable and given.channel not in PUBLISHABLE_CHANNELS:
+        yield "/channel", f"A storefront's key is public: it belongs to {', '.join(PUBLISHABLE_CHANNELS)}."
+    if (role is Role.TILL) != (given.channel == "store"):
+        yield "/channel", "The channel store goes with the role till."
+    if role is Role.TILL and given.location_id is None:
+        yield "/location_id", "A till stands at a location."
+    if is_publishable and given.location_id is not None:
+        yield "/location_id", "A storefront's key is public: it stands nowhere."
+    if given.allowed_origins and not is_publishable:
+        yield "/allowed_origins", "A secret key has no place in a page."
 
 
 @route("DELETE", "/v1/api-keys/{key_id}", permission=Permission.KEYS, answer=Ended)

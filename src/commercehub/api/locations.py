@@ -1,7 +1,7 @@
 """Places: listed by distance with what they can do, and set up."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,14 +14,19 @@ import inventory
 from commercehub import ids
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem
-from commercehub.api.fields import Country, Latitude, Longitude, Name, Page, Sku
+from commercehub.api.fields import END, PAGE_MAX, Country, Latitude, Limit, Longitude, Name, Page, Paging, cut
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 
 SKUS_MAX: Final = 20
 
 Hours = Annotated[
-    list[Annotated[list[Annotated[str, Meta(pattern=r"^([01]\d|2[0-4]):[0-5]\d$")]], Meta(min_length=2, max_length=2)]],
+    list[
+        Annotated[
+            list[Annotated[str, Meta(pattern="^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)" + END)]],
+            Meta(min_length=2, max_length=2),
+        ]
+    ],
     Meta(max_length=6),
 ]
 Capability = Literal["ship", "pickup", "returns", "till", "receive"]
@@ -54,14 +59,14 @@ class OpeningHours(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class Holiday(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A day with other hours; none is closed."""
 
-    date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    date: date
     hours: Hours = []
 
 
 class NewLocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A place to set up."""
 
-    code: Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9_.-]+$")]
+    code: Annotated[str, Meta(min_length=1, max_length=20, pattern="^[A-Za-z0-9_.-]+" + END)]
     name: Name
     kind: Literal["warehouse", "store"]
     address: LocationAddress
@@ -93,16 +98,26 @@ class LocationView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     can_fulfill: bool | None = None
 
 
-class LocationSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LocationSearch(Paging, frozen=True, kw_only=True):
     """``near`` is ``latitude,longitude``; ``sku`` is ``SKU`` or ``SKU:quantity``, as often as wanted."""
 
+    limit: Limit = PAGE_MAX
     near: Annotated[str, Meta(max_length=60)] | None = None
     radius_km: Annotated[float, Meta(gt=0, le=20_100)] | None = None
-    sku: Annotated[list[Annotated[str, Meta(min_length=1, max_length=80)]], Meta(max_length=SKUS_MAX)] = []
+    sku: Annotated[list[Annotated[str, Meta(min_length=1, max_length=80)]], Meta(max_length=SKUS_MAX)] = msgspec.field(
+        default_factory=list
+    )
     capability: Capability | None = None
 
 
-@route("GET", "/v1/locations", permission=Permission.CATALOG_READ, query=LocationSearch, answer=Page[LocationView])
+@route(
+    "GET",
+    "/v1/locations",
+    permission=Permission.CATALOG_READ,
+    query=LocationSearch,
+    answer=Page[LocationView],
+    codes=("invalid_cursor",),
+)
 async def list_locations(call: Call) -> Page[LocationView]:
     """Places, the nearest first, each with whether it holds all of the wanted SKUs at once."""
     wanted = call.query(LocationSearch)
@@ -118,7 +133,10 @@ async def list_locations(call: Call) -> Page[LocationView]:
             wanted=[_wanted(text) for text in wanted.sku],
             clock_offset=call.database.clock_offset,
         )
-    return Page(data=[_view(each.location, each.distance_km, each.can_fulfill) for each in found])
+    page, next_cursor = cut(found, wanted, id_of=lambda each: each.location.id)
+    return Page(
+        data=[_view(each.location, each.distance_km, each.can_fulfill) for each in page], next_cursor=next_cursor
+    )
 
 
 @route("GET", "/v1/locations/{location_id}", permission=Permission.CATALOG_READ, answer=LocationView)
@@ -193,7 +211,9 @@ def _wrong(pointer: str, detail: str) -> Problem:
 
 
 def _view(
-    place: inventory.Location, distance_km: float | None = None, can_fulfill: bool | None = None  # noqa: FBT001
+    place: inventory.Location,
+    distance_km: float | None = None,
+    can_fulfill: bool | None = None,  # noqa: FBT001
 ) -> LocationView:
     holidays: Sequence[object] = place.holidays
     return LocationView(

@@ -46,7 +46,9 @@ async def get_mailbox(call: Call) -> Page[Mail] | Answer:
         f"<pre>{escape(each.text)}</pre></article>"
         for each in sent
     )
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Mail box</title><h1>Mail box</h1>{rows or 'Empty.'}"
+    page = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Mail box</title><h1>Mail box</h1>{rows or 'Empty.'}"
+    )
     return Answer(body=page.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
 
 

@@ -2,61 +2,88 @@
 
 import re
 import time
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.enums import HttpMethod, ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from commercehub import ids
+from commercehub.api import card_numbers, origins
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[ -~]{0,200})?"
+)
 
 log = structlog.get_logger("access")
 
 
+class Visit:
+    """One request from its first byte to its answer. Everything logged meanwhile carries its ``request_id``."""
+
+    def __init__(self, scope: HTTPScope) -> None:
+        self._scope = scope
+        self._begun = time.perf_counter()
+        given = _header(scope, b"request-id")
+        traceparent = _header(scope, b"traceparent")
+        self.request_id = given if _SAFE_ID.fullmatch(given) else ids.show("req", ids.new())
+        self.traceparent = traceparent if _TRACEPARENT.fullmatch(traceparent) else None
+        scope["state"]["request_id"] = self.request_id
+
+    def headers(self) -> dict[str, str]:
+        """What the answer says of it: the caller's own id if it is a plain one, and its trace."""
+        headers = {"Request-Id": self.request_id}
+        if self.traceparent is not None:
+            headers["traceparent"] = self.traceparent
+        return headers
+
+    def end(self, status: int) -> None:
+        """Log it. The path alone: a query may hold an e-mail address."""
+        log.info(
+            "request",
+            method=self._scope["method"],
+            path=card_numbers.mask(self._scope["path"]),
+            status=status,
+            ms=round((time.perf_counter() - self._begun) * 1000, 1),
+            actor=self._scope["state"].get("actor"),
+            request_id=self.request_id,
+            traceparent=self.traceparent,
+        )
+
+
 class Trace:
-    """Gives each request its ``Request-Id``, the caller's own if it is a plain one, and logs it when it is answered."""
+    """Makes a ``Visit`` of each request to a route."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        begun = time.perf_counter()
-        given = _header(scope, b"request-id")
-        request_id = given if _SAFE_ID.fullmatch(given) else ids.show("req", ids.new())
-        traceparent = _header(scope, b"traceparent")
-        state: dict[str, Any] = scope.setdefault("state", {})  # type: ignore[typeddict-item]
-        state["request_id"] = request_id
+        visit = Visit(scope)
+        added = visit.headers()
+        if scope["method"] == HttpMethod.OPTIONS and _header(scope, b"access-control-request-method"):
+            added |= origins.PREFLIGHT
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in added.items()]
         status = 0
 
         async def tell(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", []), (b"request-id", request_id.encode())]
-                if traceparent:
-                    headers.append((b"traceparent", traceparent.encode("latin-1")))
-                message["headers"] = headers
+                message["headers"] = [*message.get("headers", []), *headers]
             await send(message)
 
-        try:
-            await self._app(scope, receive, tell)
-        finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                ms=round((time.perf_counter() - begun) * 1000, 1),
-                actor=state.get("actor"),
-                request_id=request_id,
-                traceparent=traceparent or None,
-            )
+        with structlog.contextvars.bound_contextvars(request_id=visit.request_id):
+            try:
+                await self._app(scope, receive, tell)
+            finally:
+                visit.end(status)
 
 
-def _header(scope: Scope, name: bytes) -> str:
+def _header(scope: HTTPScope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")

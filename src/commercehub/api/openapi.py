@@ -10,6 +10,7 @@ import msgspec
 
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import CODES, FieldError
+from commercehub.api.fields import END
 from commercehub.api.routing import PREFIXES, Route, route
 from commercehub.auth import Permission
 
@@ -52,7 +53,7 @@ def build(routes: Sequence[Route]) -> dict[str, object]:
     paths: dict[str, dict[str, object]] = {}
     for declared in routes:
         paths.setdefault(declared.path, {})[declared.method.lower()] = _operation(declared, schema_of)
-    return {
+    document: dict[str, object] = {
         "openapi": "3.1.0",
         "info": {
             "title": "commercehub",
@@ -67,6 +68,21 @@ def build(routes: Sequence[Route]) -> dict[str, object]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "an API key"}},
         },
     }
+    _plainly(document)
+    return document
+
+
+def _plainly(part: object) -> None:
+    """In ECMA's dialect, which JSON Schema's patterns are of, a ``$`` stands at the very end already."""
+    match part:
+        case dict():
+            if isinstance(part.get("pattern"), str):
+                part["pattern"] = part["pattern"].replace(END, "$")
+            for each in part.values():
+                _plainly(each)
+        case list():
+            for each in part:
+                _plainly(each)
 
 
 def _operation(declared: Route, schema_of: dict[int, Any]) -> dict[str, object]:
@@ -123,6 +139,8 @@ def _codes(declared: Route) -> set[str]:
         codes.add("not_found")
     if declared.body is not None or declared.query is not None:
         codes |= {"invalid_request", "not_found"}
+    if declared.body is not None:
+        codes |= {"secret_in_request", "unsupported_media_type"}
     if declared.body is not None or declared.body_bytes_max is not None:
         codes.add("request_too_large")
     if declared.method == "POST":
@@ -186,7 +204,5 @@ def _headers(declared: Route) -> list[dict[str, object]]:
             }
         )
     if declared.method in {"POST", "PATCH", "PUT", "DELETE"} and "version_conflict" in declared.codes:
-        headers.append(
-            {"name": "If-Match", "in": "header", "required": False, "schema": {"type": "string"}}
-        )
+        headers.append({"name": "If-Match", "in": "header", "required": False, "schema": {"type": "string"}})
     return headers

@@ -10,18 +10,20 @@ from msgspec import Meta
 
 from commercehub import events, ids
 from commercehub.api.call import Answer, Call
-from commercehub.api.fields import PAGE_DEFAULT, Email, Id, Limit, Page, read_cursor, write_cursor
+from commercehub.api.fields import PAGE_MAX, Email, Id, Limit, Page, Paging, read_cursor, write_cursor
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import orders
 from commercehub.sales.carts import Owner
-from commercehub.views.order_page import OrderView, read_pages
+from commercehub.sales.errors import NotCancellable
+from commercehub.sales.orders import OrderState
+from commercehub.views.order_page import OrderView, conceal, read_pages, reveal
 from commercehub.workflows import cancellation, payment_results
 
 TIMELINE_MAX: Final = 1_000
 
 
-class OrderSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OrderSearch(Paging, frozen=True, kw_only=True):
     """What to look for; all that is given has to fit."""
 
     number: Annotated[str, Meta(max_length=40)] | None = None
@@ -29,8 +31,12 @@ class OrderSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     customer_id: Id | None = None
     channel: Annotated[str, Meta(max_length=20)] | None = None
     state: Annotated[str, Meta(max_length=20)] | None = None
-    limit: Limit = PAGE_DEFAULT
-    cursor: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class TimelineSearch(Paging, frozen=True, kw_only=True):
+    """The part of the timeline that is wanted."""
+
+    limit: Limit = PAGE_MAX
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +64,7 @@ def _owner(call: Call) -> Owner:
 @route("GET", "/v1/orders/{order_id}", permission=Permission.ORDERS_READ, answer=OrderView)
 async def get_order(call: Call, order_id: UUID) -> OrderView:
     """One order. A guest's cart token opens the order that the cart became."""
-    async with call.database.connection() as db:
-        order = await orders.read_order(db, order_id=order_id, owner=_owner(call))
-        return (await read_pages(db, [order], base_url=call.hub.settings.base_url))[0]
+    return await _page(call, order_id, _owner(call))
 
 
 @route(
@@ -92,12 +96,25 @@ async def list_orders(call: Call) -> Page[OrderView]:
         )
 
 
-@route("GET", "/v1/orders/{order_id}/timeline", permission=Permission.ORDERS_READ, answer=Page[TimelineEntry])
+@route(
+    "GET",
+    "/v1/orders/{order_id}/timeline",
+    permission=Permission.ORDERS_READ,
+    query=TimelineSearch,
+    answer=Page[TimelineEntry],
+    codes=("invalid_cursor",),
+)
 async def get_timeline(call: Call, order_id: UUID) -> Page[TimelineEntry]:
     """Everything that happened to an order, in order."""
+    owner = _owner(call)
+    async with call.asking_first(lambda db: orders.read_order(db, order_id=order_id, owner=owner)):
+        wanted = call.query(TimelineSearch)
+        # Nothing is ever put in between: how many entries were seen is a place that stays.
+        seen = read_cursor(wanted.cursor, int) or 0
     async with call.database.connection() as db:
-        await orders.read_order(db, order_id=order_id, owner=_owner(call))
+        await orders.read_order(db, order_id=order_id, owner=owner)
         entries = await events.read_timeline(db, order_id=order_id, limit=TIMELINE_MAX)
+    end = seen + wanted.limit
     return Page(
         data=[
             TimelineEntry(
@@ -108,8 +125,9 @@ async def get_timeline(call: Call, order_id: UUID) -> Page[TimelineEntry]:
                 location_id=ids.show("loc", entry.location_id) if entry.location_id else None,
                 changes=entry.changes,
             )
-            for entry in entries
-        ]
+            for entry in entries[seen:end]
+        ],
+        next_cursor=write_cursor(end) if end < len(entries) else None,
     )
 
 
@@ -119,25 +137,43 @@ async def get_timeline(call: Call, order_id: UUID) -> Page[TimelineEntry]:
     permission=Permission.ORDERS_CANCEL,
     body=Cancellation,
     answer=OrderView,
-    codes=("not_cancellable",),
+    codes=("not_cancellable", "version_conflict"),
 )
 async def cancel_order(call: Call, order_id: UUID) -> Answer:
     """Call an order off before anything of it was picked: stock is free again, what was authorized is let go of."""
-    given = await call.read(Cancellation, first=lambda db: orders.read_order(db, order_id=order_id, owner=_owner(call)))
-    base_url = call.hub.settings.base_url
 
-    async def work(db: Connection, now: datetime) -> dict[str, str]:
-        await cancellation.cancel_order(db, order_id=order_id, reason=given.reason, actor=call.actor, now=now)
-        return {"order_id": ids.show("ord", order_id)}
-
-    answer = await call.once(work, subject=order_id)
-    await payment_results.resolve_order(
-        call.database, call.hub.processors, order_id=order_id, render=call.hub.render
-    )
-    async with call.database.connection() as db:
+    async def may_be_cancelled(db: Connection) -> None:
         order = await orders.read_order(db, order_id=order_id, owner=Owner())
-        page = (await read_pages(db, [order], base_url=base_url))[0]
+        if OrderState.CANCELLED not in orders.MOVES[order.state]:
+            raise NotCancellable(order.state)
+
+    async with call.asking_first(may_be_cancelled):
+        given = await call.read(Cancellation)
+
+    async def work(db: Connection, now: datetime) -> None:
+        if call.if_match() is not None:
+            call.check_version((await orders.lock_order(db, order_id=order_id)).version)
+        await cancellation.cancel_order(db, order_id=order_id, reason=given.reason, actor=call.actor, now=now)
+
+    answer = await call.once(work, subject=order_id, settled_later=order_id)
+    if answer.body is not None:
+        return await _reveal(call, order_id, answer)
+    await payment_results.resolve_order(call.database, call.hub.processors, order_id=order_id, render=call.hub.render)
+    page = await _page(call, order_id, Owner())
+    await call.settle(order_id, conceal(page))
     return Answer(content=page, headers=answer.headers)
+
+
+async def _page(call: Call, order_id: UUID, owner: Owner) -> OrderView:
+    async with call.database.connection() as db:
+        order = await orders.read_order(db, order_id=order_id, owner=owner)
+        return (await read_pages(db, [order], base_url=call.hub.settings.base_url))[0]
+
+
+async def _reveal(call: Call, order_id: UUID, answer: Answer) -> Answer:
+    """A stored answer keeps nothing personal: where it is said again, that is read from its one home."""
+    stored = msgspec.json.decode(answer.body or b"", type=OrderView)
+    return Answer(content=reveal(stored, await _page(call, order_id, Owner())), headers=answer.headers)
 
 
 ROUTES = (get_order, list_orders, get_timeline, cancel_order)

@@ -8,13 +8,13 @@ import msgspec
 import payments
 from commercehub import ids
 from commercehub.api.call import Call
-from commercehub.api.fields import Id, Page
+from commercehub.api.fields import Id, Page, Paging, cut
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from payments.money import Money
 
 
-class PaymentSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PaymentSearch(Paging, frozen=True, kw_only=True):
     """The order."""
 
     order_id: Id
@@ -51,17 +51,20 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     permission=Permission.PAYMENTS_READ,
     query=PaymentSearch,
     answer=Page[PaymentView],
+    codes=("invalid_cursor",),
 )
 async def list_payments(call: Call) -> Page[PaymentView]:
     """The payments of an order; empty where there is no such order."""
-    order_id = call.id("ord", call.query(PaymentSearch).order_id)
+    wanted = call.query(PaymentSearch)
+    order_id = call.id("ord", wanted.order_id)
     async with call.database.connection() as db:
         intents = await payments.read_intents(db, references=[order_id])
         operations = await payments.read_operations(db, reference=order_id)
     of: dict[UUID, list[payments.Operation]] = {}
     for operation in operations:
         of.setdefault(operation.intent_id, []).append(operation)
-    return Page(data=[_view(intent, of.get(intent.id, [])) for intent in intents])
+    page, next_cursor = cut(intents, wanted, id_of=lambda intent: intent.id)
+    return Page(data=[_view(intent, of.get(intent.id, [])) for intent in page], next_cursor=next_cursor)
 
 
 def _view(intent: payments.Intent, operations: list[payments.Operation]) -> PaymentView:

@@ -1,6 +1,7 @@
 """Tills: registers, and their drawers from the float to the count."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import inventory
 import payments
 from commercehub import ids
 from commercehub.api.call import Answer, Call
-from commercehub.api.fields import Id, Name, Page, PositiveMoney, in_currency
+from commercehub.api.fields import Id, Name, Page, Paging, PositiveMoney, cut, in_currency
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from payments.money import Money
@@ -23,6 +24,10 @@ class RegisterView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     location_id: str
     name: str
+
+
+class RegisterSearch(Paging, frozen=True, kw_only=True):
+    """The part of the list that is wanted."""
 
 
 class NewRegister(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,12 +77,21 @@ class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
     closed_by: str | None = None
 
 
-@route("GET", "/v1/registers", permission=Permission.TILL, answer=Page[RegisterView])
+@route(
+    "GET",
+    "/v1/registers",
+    permission=Permission.TILL,
+    query=RegisterSearch,
+    answer=Page[RegisterView],
+    codes=("invalid_cursor",),
+)
 async def list_registers(call: Call) -> Page[RegisterView]:
     """The tills of the caller's location, or of all."""
+    wanted = call.query(RegisterSearch)
     async with call.database.connection() as db:
         found = await payments.list_registers(db, location_id=call.principal.location_id)
-    return Page(data=[_register(each) for each in found])
+    page, next_cursor = cut(found, wanted, id_of=lambda register: register.id)
+    return Page(data=[_register(each) for each in page], next_cursor=next_cursor)
 
 
 @route(
@@ -114,9 +128,17 @@ async def create_register(call: Call) -> Answer:
 )
 async def open_session(call: Call, register_id: UUID) -> Answer:
     """Open the drawer with a float."""
-    given = await call.read(Opening, first=lambda db: _register_here(call, db, register_id))
     currency = call.principal.sales_channel.currency
-    amount = in_currency(given.opening_float, currency, "/opening_float")
+
+    async def is_closed(db: Connection) -> None:
+        await _register_here(call, db, register_id)
+        with suppress(payments.NoOpenSession):
+            await payments.read_open_session(db, register_id=register_id)
+            raise payments.SessionAlreadyOpen(register_id)
+
+    async with call.asking_first(is_closed):
+        given = await call.read(Opening)
+        amount = in_currency(given.opening_float, currency, "/opening_float")
 
     async def work(db: Connection, now: datetime) -> SessionReport:
         await _register_here(call, db, register_id)
@@ -162,20 +184,20 @@ async def get_session(call: Call, register_id: UUID) -> SessionReport:
 async def close_session(call: Call, register_id: UUID) -> Answer:
     """The Z report: the drawer is counted, emptied into the safe, and closed."""
 
-    async def first(db: Connection) -> None:
+    async def find_open(db: Connection) -> payments.Session:
         await _register_here(call, db, register_id)
-        await payments.read_open_session(db, register_id=register_id)
+        return await payments.read_open_session(db, register_id=register_id)
 
-    given = await call.read(Closing, first=first)
-    counted = in_currency(given.counted, call.principal.sales_channel.currency, "/counted")
+    async with call.asking_first(find_open):
+        given = await call.read(Closing)
 
     async def work(db: Connection, now: datetime) -> SessionReport:
-        await _register_here(call, db, register_id)
+        opened = await find_open(db)
         session = await payments.close_session(
             db,
             register_id=register_id,
             closing_id=ids.new(),
-            counted_minor=counted,
+            counted_minor=in_currency(given.counted, opened.currency, "/counted"),
             actor=call.actor.name,
             now=now,
         )

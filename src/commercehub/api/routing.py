@@ -6,6 +6,7 @@ A route that declares no permission cannot be made, so none is open by mistake.
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 from uuid import UUID
 
 import asyncpg
@@ -17,9 +18,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.handlers import route as litestar_route
 
 from commercehub import ids
+from commercehub.api import origins
 from commercehub.api.call import BODY_BYTES_MAX, Answer, Call
 from commercehub.api.errors import MEDIA_TYPE, Problem, not_found, problem_for
 from commercehub.api.limits import Limiter
+from commercehub.api.middleware import Visit
 from commercehub.auth import Permission, Principal
 from commercehub.workflows.parts import Hub
 
@@ -39,7 +42,17 @@ PREFIXES: Final[Mapping[str, str]] = {
 }
 """Which ids stand in which path parameters."""
 
+_DETAILS: Final = {
+    "not_found": "There is nothing at this address.",
+    "method_not_allowed": "See the header Allow.",
+    "request_too_large": "The body has more bytes than this address takes.",
+}
+
 log = structlog.get_logger()
+
+
+class _Versioned(msgspec.Struct):
+    version: int | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,9 +162,10 @@ async def _admit(
             "Send a key that works as Authorization: Bearer <key>.",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    headers.update(origins.admit(principal, request.headers.get("origin")))
     if not principal.may(declared.permission):
         raise Problem("forbidden", f"A key of role {principal.role} may not do this.")
-    request.scope["state"]["actor"] = str(principal.key_id)
+    request.scope["state"]["actor"] = ids.show("key", principal.key_id)
     return principal
 
 
@@ -169,13 +183,24 @@ def _respond(content: object, declared: Route, headers: dict[str, str]) -> Respo
     answer = content if isinstance(content, Answer) else Answer(content=content)
     body = answer.body if answer.body is not None else msgspec.json.encode(answer.content)
     status = answer.status or declared.status
-    version = getattr(answer.content, "version", None)
-    if version is not None:
-        headers["ETag"] = f'"{version}"'
-    media_type = MEDIA_TYPE if status >= 400 else declared.media_type
+    if status < 300:
+        version = _version(answer)
+        if version is not None:
+            headers["ETag"] = f'"{version}"'
     return Response(
-        b"" if status == 204 else body, status_code=status, headers=headers | dict(answer.headers), media_type=media_type
+        body,
+        status_code=status,
+        headers=headers | dict(answer.headers),
+        media_type=MEDIA_TYPE if status >= 400 else declared.media_type,
     )
+
+
+def _version(answer: Answer) -> int | None:
+    """The version of what is answered, in an answer from the store too."""
+    if answer.body is None:
+        version: int | None = getattr(answer.content, "version", None)
+        return version
+    return msgspec.json.decode(answer.body, type=_Versioned).version if answer.body.startswith(b"{") else None
 
 
 def _refuse(
@@ -183,10 +208,10 @@ def _refuse(
 ) -> Response[bytes]:
     problem = problem_for(error) or _litestar_problem(error) or _lock_problem(error)
     if problem is None:
-        log.exception("request.failed", request_id=request.scope["state"].get("request_id"), exc_info=error)
+        log.error("request.failed", request_id=request.scope["state"].get("request_id"), exc_info=error)
         problem = Problem("internal_error", "It is logged under the Request-Id of this answer.")
     return Response(
-        problem.body(instance=request.url.path, base_url=base_url),
+        problem.body(instance=quote(request.scope["path"], errors="replace"), base_url=base_url),
         status_code=problem.status,
         headers={**headers, **problem.headers},
         media_type=MEDIA_TYPE,
@@ -209,14 +234,20 @@ def _litestar_problem(error: Exception) -> Problem | None:
     )
     if code is None:
         code = "invalid_request" if isinstance(error, ClientException) else "internal_error"
-    detail = "There is nothing at this address." if code == "not_found" else str(error.detail)
-    return Problem(code, detail, headers=dict(error.headers or {}))
+    return Problem(code, _DETAILS.get(code, str(error.detail)), headers=dict(error.headers or {}))
 
 
 def on_exception(base_url: str) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
     """The handler of what is raised outside of our routes: no route, wrong method, a body too large."""
 
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        return _refuse(error, base_url, request, {})
+        state = request.scope["state"]
+        if "request_id" in state:
+            return _refuse(error, base_url, request, {})
+        # Middleware of Litestar's begins at a route, and there is none here.
+        visit = Visit(request.scope)
+        response = _refuse(error, base_url, request, visit.headers())
+        visit.end(response.status_code or 0)
+        return response
 
     return handle

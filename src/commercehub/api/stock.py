@@ -1,5 +1,6 @@
 """Stock: what came in, what was corrected, and the ledger of it all."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -14,11 +15,10 @@ from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem, not_found
 from commercehub.api.fields import (
     BATCH_MAX,
-    PAGE_DEFAULT,
     Delta,
     Id,
-    Limit,
     Page,
+    Paging,
     Quantity,
     Sku,
     read_cursor,
@@ -72,13 +72,11 @@ class PositionView(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class MovementSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MovementSearch(Paging, frozen=True, kw_only=True):
     """What to look for; all that is given has to fit."""
 
     sku: Sku | None = None
     location_id: Id | None = None
-    limit: Limit = PAGE_DEFAULT
-    cursor: Annotated[str, Meta(max_length=100)] | None = None
 
 
 class MovementView(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +188,7 @@ def _location(call: Call, text: str) -> UUID:
 
 
 async def _move(
-    call: Call, location_id: UUID, lines: list[tuple[str, int, str, str | None]], reference: str | None
+    call: Call, location_id: UUID, lines: Sequence[tuple[str, int, str, str | None]], reference: str | None
 ) -> Answer:
     actor = call.actor
 

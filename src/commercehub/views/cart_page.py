@@ -9,7 +9,7 @@ from asyncpg import Connection
 import inventory
 from commercehub import ids
 from commercehub.sales.carts import Cart
-from commercehub.sales.pricing import CartDelivery, CartLine
+from commercehub.sales.pricing import METHODS_WITH_ADDRESS, CartDelivery, CartLine
 from payments.money import Money
 
 
@@ -89,9 +89,7 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def show_cart(db: Connection, cart: Cart, *, clock_offset: timedelta, token: str | None = None) -> CartView:
     """The page of a cart, with the stock of its lines read once."""
-    levels = await inventory.read_levels(
-        db, skus=sorted({line.sku for line in cart.lines}), clock_offset=clock_offset
-    )
+    levels = await inventory.read_levels(db, skus=sorted({line.sku for line in cart.lines}), clock_offset=clock_offset)
     return _cart_view(cart, _problems(cart, levels), token)
 
 
@@ -102,6 +100,16 @@ def conceal(view: CartView) -> CartView:
         token=None,
         deliveries=[msgspec.structs.replace(delivery, address=None) for delivery in view.deliveries],
     )
+
+
+def reveal(view: CartView, now: CartView) -> CartView:
+    """Where somebody lives, put back into a page that ``conceal`` took it out of, from the page as it is now."""
+    address_of = {line_id: each.address for each in now.deliveries for line_id in each.line_ids}
+    deliveries = [
+        msgspec.structs.replace(each, address=next((address_of.get(line_id) for line_id in each.line_ids), None))
+        for each in view.deliveries
+    ]
+    return msgspec.structs.replace(view, deliveries=deliveries)
 
 
 def _cart_view(cart: Cart, problems: list[CartProblem], token: str | None) -> CartView:
@@ -165,6 +173,9 @@ def _problems(cart: Cart, levels: Sequence[inventory.Level]) -> list[CartProblem
             found.append(CartProblem(code="delivery_required", detail="Not said how it is delivered.", **where))
             continue
         delivery = cart.deliveries[line.delivery_id]
+        if delivery.rate is None and delivery.method in METHODS_WITH_ADDRESS:
+            detail = f"{delivery.method!r} is not offered in {cart.currency}."
+            found.append(CartProblem(code="delivery_not_offered", detail=detail, **where))
         available = _available(line, delivery, levels)
         if available < line.quantity:
             found.append(CartProblem(code="out_of_stock", detail=f"{available} can be had.", **where))

@@ -1,6 +1,6 @@
 """An order as it is shown, whoever asks and whenever: at the till, in an answer kept for a key, a year later."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from asyncpg import Connection
 import fulfillment
 from commercehub import ids
 from commercehub.sales import orders
+from commercehub.sales.carts import Address
 from commercehub.sales.orders import Order
 from commercehub.views.cart_page import AddressView
 from payments.money import Money
@@ -163,6 +164,22 @@ def show_order(
     )
 
 
+def conceal(view: OrderView) -> OrderView:
+    """The page without what a stored answer may not keep: how to reach somebody, and where they live."""
+    deliveries = [msgspec.structs.replace(each, address=None) for each in view.deliveries]
+    return msgspec.structs.replace(view, email=None, phone=None, deliveries=deliveries)
+
+
+def reveal(view: OrderView, now: OrderView) -> OrderView:
+    """What ``conceal`` took out of a page, put back from the page as it is now."""
+    address_of = {line_id: each.address for each in now.deliveries for line_id in each.line_ids}
+    deliveries = [
+        msgspec.structs.replace(each, address=next((address_of.get(line_id) for line_id in each.line_ids), None))
+        for each in view.deliveries
+    ]
+    return msgspec.structs.replace(view, email=now.email, phone=now.phone, deliveries=deliveries)
+
+
 async def read_pages(db: Connection, found: Sequence[Order], *, base_url: str) -> list[OrderView]:
     """The pages of orders with whom and where they are for: one read for all work, one for all contacts."""
     work: dict[UUID, list[fulfillment.Fulfillment]] = {}
@@ -171,15 +188,14 @@ async def read_pages(db: Connection, found: Sequence[Order], *, base_url: str) -
     wanted = {order.contact_id for order in found} | {d.address_id for order in found for d in order.deliveries}
     contacts = await orders.read_contacts(db, contact_ids=[each for each in wanted if each])
     return [
-        _with_contacts(show_order(order, work.get(order.id, ()), base_url=base_url), order, contacts)
-        for order in found
+        _with_contacts(show_order(order, work.get(order.id, ()), base_url=base_url), order, contacts) for order in found
     ]
 
 
 def _with_contacts(
-    view: OrderView, order: Order, contacts: dict[UUID, tuple[orders.Contact, orders.Address | None]]
+    view: OrderView, order: Order, contacts: Mapping[UUID, tuple[orders.Contact, Address | None]]
 ) -> OrderView:
-    contact = contacts[order.contact_id][0] if order.contact_id in contacts else None
+    contact = contacts[order.contact_id][0] if order.contact_id is not None else None
     return msgspec.structs.replace(
         view,
         email=contact.email if contact else None,
@@ -188,7 +204,7 @@ def _with_contacts(
             msgspec.structs.replace(
                 shown,
                 address=msgspec.convert(contacts[each.address_id][1], AddressView, from_attributes=True)
-                if each.address_id in contacts
+                if each.address_id is not None and each.address_id in contacts
                 else None,
             )
             for shown, each in zip(view.deliveries, order.deliveries, strict=True)
