@@ -9,8 +9,6 @@ from fulfillment.errors import (
 )
 from fulfillment.fulfillments import (
     DONE,
-    STEPS,
-    UNPICKED,
     Fulfillment,
     Line,
     Parcel,
@@ -33,8 +31,6 @@ from fulfillment.sourcing import Allocation, Candidate, Need, Plan, plan
 
 __all__ = [
     "DONE",
-    "STEPS",
-    "UNPICKED",
     "Allocation",
     "Candidate",
     "Fulfillment",

@@ -35,16 +35,6 @@ SHIP_MOVES: Final[Mapping[State, frozenset[State]]] = {
 }
 """The machine of ``ship`` and ``express``."""
 
-STEPS: Final[Mapping[str, State]] = {
-    "start": State.PICKING,
-    "pick": State.PICKED,
-    "pack": State.PACKED,
-    "ship": State.SHIPPED,
-    "deliver": State.DELIVERED,
-    "cancel": State.CANCELLED,
-}
-"""The verbs of the API, and the state that each leads to."""
-
 DONE: Final = frozenset({State.DELIVERED, State.CANCELLED})
 UNPICKED: Final = frozenset({State.OPEN, State.PICKING})
 

@@ -1,27 +1,23 @@
-"""The composition root: settings in, a hub out, served over HTTP or working jobs off."""
+"""The composition root: settings in, a hub out, served over HTTP."""
 
-import asyncio
 import logging
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
-from arq.connections import ArqRedis
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from commercehub import api, jobs, settings
+from commercehub import api, settings
 from commercehub.api.checkout import renderer
 from commercehub.api.limits import Limiter
 from commercehub.api.middleware import Trace
 from commercehub.api.routing import mount, on_exception
 from commercehub.auth import Keyring
 from commercehub.database import Database
-from commercehub.jobs import relay
 from commercehub.settings import Settings
 from commercehub.workflows.parts import Hub
 from payments.processors import Processor
@@ -92,29 +88,6 @@ def create_app(
 
 def _handlers(given: Settings, holder: list[Hub], limiter: Limiter) -> list[HTTPRouteHandler]:
     return [mount(route, lambda: holder[0], limiter, base_url=given.base_url) for route in api.routes(demo=given.demo)]
-
-
-async def run_jobs(given: Settings) -> None:
-    """Work jobs off until SIGINT or SIGTERM."""
-    configure_logging(given.log_level)
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_hub(given) as hub:
-        queue: ArqRedis | None = await relay.connect_queue(given.redis_url)
-        tasks = [
-            asyncio.create_task(relay.run_relay(hub, queue)),
-            asyncio.create_task(relay.run_late(hub)),
-            asyncio.create_task(jobs.run_schedule(hub)),
-        ]
-        if given.redis_url is not None:
-            tasks.append(asyncio.create_task(relay.run_queue(hub, relay.queue_settings(given.redis_url))))
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if queue is not None:
-            await queue.aclose()
 
 
 def configure_logging(level: str) -> None:

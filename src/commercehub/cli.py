@@ -8,20 +8,20 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import inventory
-from commercehub import app, demo, migrations, settings
-from commercehub.database import Database
+from commercehub import settings
 from commercehub.embedded import EmbeddedError, find_postgres, find_valkey, home_folder, open_home, postgres_url
-from commercehub.events import Actor
 from commercehub.sales.csv_records import UnreadableFile
-from commercehub.workflows import importing
-from commercehub.workflows.importing import Import, Progress
+
+if TYPE_CHECKING:
+    from commercehub.workflows.importing import Progress
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROOMS: Final = ("inventory", "payments", "fulfillment")
 TELL_AFTER_SECONDS: Final = 2.0
+# A process per core, and each file in one of them: its fixtures are made once.
+SUITE: Final = ("-n", "auto", "--dist", "loadfile")
 
 
 class UserError(Exception):
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options) or 0)
-    except (UserError, EmbeddedError, demo.PortTaken, settings.InvalidSettings, UnreadableFile) as error:
+    except (UserError, EmbeddedError, settings.InvalidSettings, UnreadableFile) as error:
         print(f"hub: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -75,11 +75,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from commercehub import demo
+
     demo.run(os.environ, ROOT, fresh=options.reset, port=options.port, say=_say)
 
 
 def _test(options: argparse.Namespace) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *options.pytest], cwd=ROOT, check=False).returncode
+    command = [sys.executable, "-m", "pytest", *(options.pytest or SUITE)]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603 - our own interpreter
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -106,11 +109,15 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _check(_: argparse.Namespace) -> int:
+    from commercehub import app
+
     complaints = _foreign_rooms()
     app.create_app(settings.Settings(database_url="postgresql://", secret="-" * 32))
     for complaint in complaints:
         print(complaint, file=sys.stderr)
-    print("The packages are ours, and every route declares its permission." if not complaints else "This will not work.")
+    print(
+        "The packages are ours, and every route declares its permission." if not complaints else "This will not work."
+    )
     return 1 if complaints else 0
 
 
@@ -122,16 +129,22 @@ def _foreign_rooms() -> list[str]:
         file = getattr(__import__(name), "__file__", None)
         place = Path(file).resolve().parent.parent if file else None
         if place not in {ROOT, hub.parent}:
-            complaints.append(f"The package {name} is not ours but {file}. Install the hub in an environment of its own.")
+            complaints.append(
+                f"The package {name} is not ours but {file}. Install the hub in an environment of its own."
+            )
     return complaints
 
 
 def _migrate(_: argparse.Namespace) -> None:
+    from commercehub import migrations
+
     migrations.upgrade(_database_url())
 
 
 def _work(_: argparse.Namespace) -> None:
-    asyncio.run(app.run_jobs(settings.read(os.environ)))
+    from commercehub import worker
+
+    asyncio.run(worker.run_jobs(settings.read(os.environ)))
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -149,24 +162,27 @@ def _import(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _import_file(file: Path, location_code: str, currency: str) -> Progress:
+async def _import_file(file: Path, location_code: str, currency: str) -> "Progress":
+    import inventory
+    from commercehub.database import Database
+    from commercehub.events import Actor
+    from commercehub.workflows.importing import Import, import_products
+
     database = await Database.connect(_database_url(), pool_size=2)
     try:
         async with database.connection() as db:
             location = await inventory.find_by_code(db, code=location_code)
         if location is None:
             raise UserError(f"There is no location {location_code!r}.")
-        wanted = Import(
-            currency=currency, location_id=location.id, actor=Actor(name="cli", channel="back_office")
-        )
+        wanted = Import(currency=currency, location_id=location.id, actor=Actor(name="cli", channel="back_office"))
         begun = time.monotonic()
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: "Progress") -> None:
             if time.monotonic() - begun > TELL_AFTER_SECONDS:
                 _say(f"{progress.read} rows read …")
 
         with file.open("rb") as source:
-            return await importing.import_products(database, source, wanted, on_progress=tell)
+            return await import_products(database, source, wanted, on_progress=tell)
     finally:
         await database.close()
 

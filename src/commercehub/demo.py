@@ -13,14 +13,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
 import inventory
 import payments
-from commercehub import ids, migrations, settings
+from commercehub import ids, settings
 from commercehub.database import Database
 from commercehub.embedded import (
     Child,
+    EmbeddedError,
     Home,
     Supervisor,
     find_postgres,
@@ -42,7 +44,7 @@ READY_SECONDS_MAX: Final = 30
 POOL_SIZE: Final = 12
 # Wide: a test may send hundreds of requests a second.
 RATE_LIMIT_PER_SECOND: Final = 20_000
-SECRET_FILE: Final = "secret"
+SECRET_FILE: Final = "secret"  # noqa: S105 - the name of a file
 DEMO_FILE: Final = "demo.json"
 PAYMENT_METHODS: Final = {
     "ok": "pm_ok",
@@ -51,11 +53,21 @@ PAYMENT_METHODS: Final = {
     "answer_lost": "pm_answer_lost",
 }
 
+REVISIONS: Final = sorted(
+    file.name.partition("_")[0] for file in Path(__file__).parent.glob("migrations/versions/[0-9]*_*.py")
+)
+IS_MADE = "SELECT to_regclass('commercehub.alembic_version') IS NOT NULL"
+READ_REVISION = "SELECT version_num FROM commercehub.alembic_version"
+
 Say = Callable[[str], None]
 
 
-class PortTaken(Exception):
+class PortTaken(EmbeddedError):
     """Something else listens at the port that was asked for."""
+
+
+class AnotherVersion(EmbeddedError):
+    """The database was made by a version of the hub whose history is not ours."""
 
 
 def run(environ: Mapping[str, str], root: Path, *, fresh: bool, port: int | None, say: Say) -> None:
@@ -67,12 +79,11 @@ def run(environ: Mapping[str, str], root: Path, *, fresh: bool, port: int | None
     with Supervisor(home.logs, say=say) as hub:
         database_url = start_postgres(hub, home, find_postgres(environ))
         redis_url = start_valkey(hub, home, find_valkey(environ))
-        migrations.upgrade(database_url)
+        asyncio.run(_migrate(database_url))
         wanted = port if port is not None else int(environ.get("HUB_PORT") or PORT_DEFAULT)
         configured = _settings(environ, home, database_url, redis_url, port=_free_port(wanted))
         planted = asyncio.run(_prepare(configured, say))
-        for child in _children(home, configured):
-            hub.start(child)
+        hub.start(*_children(home, configured))
         document = {"base_url": configured.base_url, **planted}
         _write_private(home.folder / DEMO_FILE, json.dumps(document, indent=1))
         say(_welcome(home, document))
@@ -99,6 +110,22 @@ def _settings(
     )
 
 
+async def _migrate(database_url: str) -> None:
+    """Bring the database up to date. One that is needs no Alembic, which takes longer to load than all the rest."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        revision = await connection.fetchval(READ_REVISION) if await connection.fetchval(IS_MADE) else None
+    finally:
+        await connection.close()
+    if revision == REVISIONS[-1]:
+        return
+    if revision is not None and revision not in REVISIONS:
+        raise AnotherVersion(f"The demo's data is of another version ({revision}). Start afresh: ./hub demo --reset")
+    from commercehub import migrations  # noqa: PLC0415
+
+    await asyncio.to_thread(migrations.upgrade, database_url)
+
+
 async def _prepare(configured: Settings, say: Say) -> dict[str, Any]:
     """Plant the shop if there is none, and list what a newcomer needs of it."""
     database = await Database.connect(configured.database_url, pool_size=2)
@@ -111,9 +138,7 @@ async def _prepare(configured: Settings, say: Say) -> dict[str, Any]:
 
         await planting.plant(database, secret=configured.secret, on_progress=tell)
         async with database.connection() as db:
-            places = await inventory.search_locations(
-                db, near=None, radius_km=None, capability=None, wanted=[]
-            )
+            places = await inventory.search_locations(db, near=None, radius_km=None, capability=None, wanted=[])
             registers = await payments.list_registers(db, location_id=None)
             variants = await planting.list_variants(db)
     finally:
@@ -154,7 +179,15 @@ def _children(home: Home, configured: Settings) -> list[Child]:
     return [
         Child(
             name="sandbox",
-            argv=(sys.executable, "-m", "commercehub.sandbox", "--host", HOST, "--port", sandbox_url.rpartition(":")[2]),
+            argv=(
+                sys.executable,
+                "-m",
+                "commercehub.sandbox",
+                "--host",
+                HOST,
+                "--port",
+                sandbox_url.rpartition(":")[2],
+            ),
             environ=sandbox_environ,
             ready=lambda _: _answers(f"{sandbox_url}/health"),
             ready_seconds_max=READY_SECONDS_MAX,
@@ -168,7 +201,7 @@ def _children(home: Home, configured: Settings) -> list[Child]:
         ),
         Child(
             name="jobs",
-            argv=(sys.executable, "-m", "commercehub.cli", "work"),
+            argv=(sys.executable, "-m", "commercehub.worker"),
             environ=environ,
             ready=lambda _: True,
             ready_seconds_max=READY_SECONDS_MAX,

@@ -1,7 +1,7 @@
 """What happened, as rows of the transaction in which it happened, and who did it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ LATE_BATCHES_MAX: Final = 20
 KEPT_DAYS: Final = 30
 DAYS_AHEAD: Final = 3
 PARTITION_PREFIX: Final = "events_"
+PURGE_BATCH: Final = 5_000
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,18 +74,17 @@ FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::uuid[], $11::te
     AS entry (order_id, type, channel, actor, location_id, changes)
 """
 
-# Ids are not in commit order: what a transaction still open may yet commit lies above the snapshot's xmin.
-READ_SETTLED = """
-SELECT event.xid::text AS xid, event.id, event.type, event.aggregate_id
-FROM commercehub.events AS event, commercehub.event_cursors AS cursor
-WHERE cursor.reader = $1
-  AND (event.xid, event.id) > (cursor.xid, cursor.id)
-  AND event.xid < pg_snapshot_xmin(pg_current_snapshot())
-ORDER BY event.xid, event.id
-LIMIT $2
-"""
+LOCK_CURSOR = "SELECT xid::text AS xid, id FROM commercehub.event_cursors WHERE reader = $1 FOR UPDATE SKIP LOCKED"
 
-LOCK_CURSOR = "SELECT reader FROM commercehub.event_cursors WHERE reader = $1 FOR UPDATE SKIP LOCKED"
+# Ids are not in commit order: what a transaction still open may yet commit lies above the snapshot's xmin.
+# The cursor comes as a parameter: joined, it would not bound the indexes of the days, and each look would read them all.
+READ_SETTLED = """
+SELECT xid::text AS xid, id, type, aggregate_id
+FROM commercehub.events
+WHERE (xid, id) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY events.xid, id
+LIMIT $3
+"""
 
 MOVE_CURSOR = "UPDATE commercehub.event_cursors SET xid = $2::text::xid8, id = $3 WHERE reader = $1"
 
@@ -113,6 +113,30 @@ FROM pg_inherits
 JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
 WHERE pg_inherits.inhparent = 'commercehub.events'::regclass
 """
+
+HOLDS_DAY = """
+SELECT EXISTS (SELECT FROM commercehub.events_default WHERE occurred_at >= $1 AND occurred_at < $2)
+"""
+
+IS_UNREAD = """
+SELECT EXISTS (
+    SELECT FROM commercehub.events AS event, commercehub.event_cursors AS cursor
+    WHERE event.occurred_at >= $1 AND event.occurred_at < $2 AND (event.xid, event.id) > (cursor.xid, cursor.id)
+)
+"""
+
+PURGE_DEFAULT = """
+DELETE FROM commercehub.events_default AS event
+WHERE (event.occurred_at, event.id) IN (
+    SELECT occurred_at, id FROM commercehub.events_default WHERE occurred_at < $1 ORDER BY occurred_at, id LIMIT $2
+)
+AND NOT EXISTS (
+    SELECT FROM commercehub.event_cursors AS cursor WHERE (event.xid, event.id) > (cursor.xid, cursor.id)
+)
+"""
+
+# Partitions are made and dropped under locks that everybody who sells waits for: rather try again in an hour.
+WAIT_BRIEFLY = "SELECT set_config('lock_timeout', '500ms', true)"
 
 READ_TIMELINE = """
 SELECT type, channel, actor, location_id, changes, at
@@ -166,9 +190,10 @@ async def hand_on(db: Connection, *, types: Collection[str], now: datetime) -> t
 
     Returns the batch, if there is one, and how many events were taken. One relay at a time; others come away empty.
     """
-    if await db.fetchval(LOCK_CURSOR, RELAY) is None:
+    cursor = await db.fetchrow(LOCK_CURSOR, RELAY)
+    if cursor is None:
         return None, 0
-    rows = await db.fetch(READ_SETTLED, RELAY, BATCH)
+    rows = await db.fetch(READ_SETTLED, cursor["xid"], cursor["id"], BATCH)
     if not rows:
         return None, 0
     await db.execute(MOVE_CURSOR, RELAY, rows[-1]["xid"], rows[-1]["id"])
@@ -195,23 +220,54 @@ async def late_batches(db: Connection, *, now: datetime) -> list[int]:
     return [row["id"] for row in await db.fetch(TAKE_LATE_BATCHES, now, LATE_BATCHES_MAX)]
 
 
-async def keep_partitions(db: Connection, *, now: datetime) -> None:
-    """Make the partitions of the days to come, and drop those whose events have been kept long enough."""
+async def plan_partitions(db: Connection, *, now: datetime) -> tuple[list[date], list[date]]:
+    """The days from today on that have no partition yet, and those whose partitions have been kept long enough."""
     today = now.date()
     names = {row["name"] for row in await db.fetch(LIST_PARTITIONS)}
-    for ahead in range(1, DAYS_AHEAD + 1):
-        day = today + timedelta(days=ahead)
-        name = f"{PARTITION_PREFIX}{day:%Y%m%d}"
-        if name not in names:
-            # A partition is made apart and then attached: that does not wait for those who write to the others.
-            await db.execute(
-                f"CREATE TABLE commercehub.{name} (LIKE commercehub.events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
-            )
-            await db.execute(
-                f"ALTER TABLE commercehub.events ATTACH PARTITION commercehub.{name}"
-                f" FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-            )
-    oldest = f"{PARTITION_PREFIX}{today - timedelta(days=KEPT_DAYS):%Y%m%d}"
-    for name in sorted(names):
-        if name.removeprefix(PARTITION_PREFIX).isdecimal() and name < oldest:
-            await db.execute(f"DROP TABLE commercehub.{name}")
+    coming = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+    kept = [date.fromisoformat(digits) for name in names if (digits := name.removeprefix(PARTITION_PREFIX)).isdecimal()]
+    oldest = today - timedelta(days=KEPT_DAYS)
+    return [day for day in coming if _partition(day) not in names], sorted(day for day in kept if day < oldest)
+
+
+async def add_partition(db: Connection, *, day: date) -> bool:
+    """Make room for a day. False if its events have begun to fall into the default partition: there they may stay."""
+    begin, end = _bounds(day)
+    await db.execute(WAIT_BRIEFLY)
+    if await db.fetchval(HOLDS_DAY, begin, end):
+        return False
+    # Made apart and then attached, a partition does not wait for those who write to the others.
+    statement = f"CREATE TABLE commercehub.{_partition(day)} (LIKE commercehub.events INCLUDING DEFAULTS)"
+    await db.execute(statement)
+    statement = (
+        f"ALTER TABLE commercehub.events ATTACH PARTITION commercehub.{_partition(day)}"
+        f" FOR VALUES FROM ('{begin.isoformat()}') TO ('{end.isoformat()}')"
+    )
+    await db.execute(statement)
+    return True
+
+
+async def drop_partition(db: Connection, *, day: date) -> bool:
+    """Let go of a day's events. False if a reader has not come to the last of them."""
+    await db.execute(WAIT_BRIEFLY)
+    if await db.fetchval(IS_UNREAD, *_bounds(day)):
+        return False
+    statement = f"DROP TABLE commercehub.{_partition(day)}"
+    await db.execute(statement)
+    return True
+
+
+async def purge_default(db: Connection, *, now: datetime) -> int:
+    """Let go of what the default partition has kept long enough, a batch at a time; returns how many events went."""
+    oldest, _ = _bounds(now.date() - timedelta(days=KEPT_DAYS))
+    tag = await db.execute(PURGE_DEFAULT, oldest, PURGE_BATCH)
+    return int(tag.rpartition(" ")[2])
+
+
+def _partition(day: date) -> str:
+    return f"{PARTITION_PREFIX}{day:%Y%m%d}"
+
+
+def _bounds(day: date) -> tuple[datetime, datetime]:
+    begin = datetime.combine(day, time(), UTC)
+    return begin, begin + timedelta(days=1)

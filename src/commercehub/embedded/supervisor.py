@@ -109,13 +109,22 @@ class Supervisor:
         with suppress(OSError):
             self._say(text)
 
-    def start(self, child: Child) -> None:
-        """Return when ``child`` is ready. Raises ``StartFailed`` if it ends before, or takes too long."""
-        log = self._log(child)
-        if log.exists():
-            log.replace(log.with_suffix(".previous.log"))
-        held = self._hold(child)
-        process, told = held.process, False
+    def start(self, *children: Child) -> None:
+        """Start all at once, and return when every one is ready.
+
+        Raises ``StartFailed`` if one ends before, or takes too long.
+        """
+        born = []
+        for child in children:
+            log = self._log(child)
+            if log.exists():
+                log.replace(log.with_suffix(".previous.log"))
+            born.append(self._hold(child))
+        for held in born:
+            self._await(held)
+
+    def _await(self, held: _Held) -> None:
+        child, process, told = held.child, held.process, False
         while not child.ready(process.pid) or process.poll() is not None:
             waited_seconds = time.monotonic() - held.started_at
             if process.poll() is not None:

@@ -1,12 +1,18 @@
 """Jobs that nobody waits for: imports, old answers, the days to come."""
 
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import date, datetime, timedelta
 
+import asyncpg
+import structlog
 from asyncpg import Connection
 
 from commercehub import events, idempotency
+from commercehub.database import Work
 from commercehub.workflows import importing
 from commercehub.workflows.parts import Hub
+
+log = structlog.get_logger()
 
 
 async def run_imports(hub: Hub) -> None:
@@ -26,9 +32,28 @@ async def forget_answers(hub: Hub) -> None:
 
 
 async def keep_partitions(hub: Hub) -> None:
-    """Make room for the events of the days to come, and let go of the oldest."""
+    """Make room for the events of today and the days to come, and let go of the oldest. What cannot be had now waits."""
 
-    async def work(db: Connection, now: datetime) -> None:
-        await events.keep_partitions(db, now=now)
+    async def plan(db: Connection, now: datetime) -> tuple[list[date], list[date]]:
+        return await events.plan_partitions(db, now=now)
 
-    await hub.database.transaction(work)
+    async def purge(db: Connection, now: datetime) -> int:
+        return await events.purge_default(db, now=now)
+
+    missing, old = await hub.database.transaction(plan)
+    try:
+        for step, days in ((events.add_partition, missing), (events.drop_partition, old)):
+            for day in days:
+                # Each by itself: no lock is held for longer than one of them takes.
+                await hub.database.transaction(_of_day(step, day))
+    except (asyncpg.LockNotAvailableError, asyncpg.CheckViolationError) as error:
+        log.info("partitions.later", reason=str(error))
+    while await hub.database.transaction(purge) == events.PURGE_BATCH:
+        pass
+
+
+def _of_day(step: Callable[..., Awaitable[bool]], day: date) -> Work[bool]:
+    async def work(db: Connection, _: datetime) -> bool:
+        return await step(db, day=day)
+
+    return work

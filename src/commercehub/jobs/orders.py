@@ -20,9 +20,7 @@ async def confirm(hub: Hub, order_id: UUID) -> None:
 
 async def carry_out_payments(hub: Hub, order_id: UUID) -> None:
     """Ask for the captures and voids that are written down for the order."""
-    await payment_results.resolve_order(
-        hub.database, hub.processors, order_id=order_id, render=hub.render
-    )
+    await payment_results.resolve_order(hub.database, hub.processors, order_id=order_id, render=hub.render)
 
 
 async def resolve_payments(hub: Hub) -> None:

@@ -1,12 +1,18 @@
 """What the tests of the surface share: the document, its operations, and a thing for every id in a path."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 
+from commercehub.api import middleware, routing
+from commercehub.app import create_app
 from commercehub.database import Database
+from commercehub.settings import Settings
 from tests.client import Channel, Channels
 from tests.commercehub.api.surface import Operation, Shapes, operations
 
@@ -78,19 +84,60 @@ ORDER BY 1
 
 
 @pytest.fixture
-def fingerprint(database: Database) -> Callable[[], Awaitable[dict[str, tuple[int, int]]]]:
+async def tables(database: Database) -> list[str]:
+    """Every table of the hub; an event's partitions are seen through it."""
+    async with database.connection() as db:
+        return [row["name"] for row in await db.fetch(READ_TABLES)]
+
+
+@pytest.fixture
+def fingerprint(database: Database, tables: list[str]) -> Callable[[], Awaitable[dict[str, str]]]:
     """How many rows each table has, and a checksum of them all."""
 
-    async def take() -> dict[str, tuple[int, int]]:
+    async def take() -> dict[str, str]:
         async with database.connection() as db:
-            names = [row["name"] for row in await db.fetch(READ_TABLES)]
             return {
-                name: tuple(
-                    await db.fetchrow(
-                        f"SELECT count(*), coalesce(sum(hashtextextended(r::text, 0)), 0)::text FROM {name} AS r"
-                    )
+                name: await db.fetchval(
+                    f"SELECT concat(count(*), ' ', sum(hashtextextended(r::text, 0))) FROM {name} AS r"
                 )
-                for name in names
+                for name in tables
             }
 
     return take
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A hub of the test's own, in this process."""
+    app = create_app(settings)
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        # Litestar's lifespan has to end in the task that it began in, and fixtures end in another.
+        async with app.lifespan():
+            started.set()
+            await ended.wait()
+
+    lifespan = asyncio.create_task(live())
+    await started.wait()
+    try:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url=settings.base_url) as client:
+            yield client
+    finally:
+        ended.set()
+        await lifespan
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the edge logs while a test runs, the access log too, which is off in the suite."""
+    capture = structlog.testing.LogCapture()
+    log = structlog.wrap_logger(
+        None,
+        processors=[structlog.contextvars.merge_contextvars, capture],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
+    monkeypatch.setattr(middleware, "log", log)
+    monkeypatch.setattr(routing, "log", log)
+    return capture.entries

@@ -52,8 +52,8 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
 
 
 def _body(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = given.get("requestBody", {}).get("content", {})
-    return content.get("application/json", {})
+    found: Mapping[str, Any] = given.get("requestBody", {}).get("content", {}).get("application/json", {})
+    return found
 
 
 class Shapes:
@@ -110,35 +110,33 @@ class Shapes:
 
     def _faults(self, schema: Mapping[str, Any], name: str) -> Iterator[str]:
         """JSON texts of values that the schema does not allow."""
+        kind = schema.get("type", "string")
+        yield from FAULTS[kind]
         if not schema.get("nullable"):
             yield "null"
-        match schema.get("type"):
-            case "object":
-                yield from ("[]", '"text"', "1", "true")
-            case "array":
-                yield from ("{}", '"text"', "1")
-                yield json.dumps(["x"] * (schema["maxItems"] + 1)) if "maxItems" in schema else "[[]]"
-                if schema.get("minItems"):
-                    yield "[]"
-            case "integer":
-                yield from ("1.5", "1e400", '"1"', "true", "[]", "NaN", str(2**70), str(-(2**70)))
-                if "minimum" in schema:
-                    yield str(schema["minimum"] - 1)
-                if "maximum" in schema:
-                    yield str(schema["maximum"] + 1)
-            case "number":
-                yield from ("1e400", "Infinity", '"1"', "91e9", "-91e9")
-            case "boolean":
-                yield from ("1", '"true"', "[]")
-            case _:
-                yield from (r'"a\u0000b"', r'"\ud800"', r'"\udfff"', '"\x01"', "1", "1.5", "true", "{}", "[]", '"\xff"')
-                if "maxLength" in schema:
-                    yield json.dumps("9" * (schema["maxLength"] + 1))
-                if schema.get("minLength") or "enum" in schema:
-                    yield '""'
-                if "pattern" in schema or "enum" in schema:
-                    yield from (r'"\u0007"', r'"\n"', json.dumps(f"{self.example(schema, name)}\n"))
+        if kind == "integer":
+            yield from (
+                str(schema[bound] + step) for bound, step in (("minimum", -1), ("maximum", 1)) if bound in schema
+            )
+        if kind == "array":
+            yield json.dumps(["x"] * (schema["maxItems"] + 1)) if "maxItems" in schema else "[[]]"
+            yield from ["[]"] if schema.get("minItems") else []
+        if kind == "string":
+            yield from [json.dumps("9" * (schema["maxLength"] + 1))] if "maxLength" in schema else []
+            yield from ['""'] if schema.get("minLength") or "enum" in schema else []
+            if "pattern" in schema or "enum" in schema:
+                yield from (r'"\u0007"', r'"\n"', json.dumps(f"{self.example(schema, name)}\n"))
 
+
+FAULTS: Mapping[str, tuple[str, ...]] = {
+    "object": ("[]", '"text"', "1", "true"),
+    "array": ("{}", '"text"', "1"),
+    "integer": ("1.5", "1e400", '"1"', "true", "[]", "NaN", str(2**70), str(-(2**70))),
+    "number": ("1e400", "Infinity", '"1"', "91e9", "-91e9"),
+    "boolean": ("1", '"true"', "[]"),
+    "string": (r'"a\u0000b"', r'"\ud800"', r'"\udfff"', '"\x01"', "1", "1.5", "true", "{}", "[]", '"\xff"'),
+}
+"""By the type of a field, JSON texts of values that it never takes, and of what is no JSON at all."""
 
 EXAMPLES: Mapping[str, str] = {
     "currency": "USD",

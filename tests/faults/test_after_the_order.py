@@ -1,0 +1,117 @@
+"""Captures and voids that go wrong: a parcel that left stays left, and stock is free only once the money is let go."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from commercehub import ids
+from commercehub.database import Database
+from tests.client import Channel, Channels
+from tests.faults.conftest import Complete
+from tests.serving import Books, done, findings
+
+UNITS = 5
+
+RunJobs = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture
+async def sku(channels: Channels) -> str:
+    return await channels.product({"DC1": UNITS}, price=2_500)
+
+
+class Shop:
+    """One order and those who work on it."""
+
+    def __init__(self, app: Channel, warehouse: Channel, admin: Channel, books: Books, database: Database) -> None:
+        self.app, self.warehouse, self.admin, self.books, self.database = app, warehouse, admin, books, database
+        self.order: Any = {}
+        self.token = ""
+
+    async def place(self, sku: str, payment_method: str) -> None:
+        cart = await self.app.cart({"sku": sku}, ship=True)
+        answer = await self.app.check_out(cart, {"type": "card", "payment_method": payment_method})
+        assert answer.status_code == 201, answer.text
+        self.order, self.token = answer.json(), cart["token"]
+
+    async def ship(self, sku: str) -> None:
+        for step, body in (("start", {}), ("pick", {"lines": [{"sku": sku, "quantity": 1}]}), ("pack", {}), ("ship", {})):
+            await self.step(step, body)
+
+    async def step(self, step: str, body: Any = None) -> Any:
+        work = self.order["fulfillments"][0]["id"]
+        return await self.warehouse.ok("POST", f"/v1/fulfillments/{work}/{step}", body or {})
+
+    async def states(self) -> tuple[str, str, str]:
+        order = await self.app.ok("GET", f"/v1/orders/{self.order['id']}", token=self.token)
+        return order["state"], order["payment_state"], order["fulfillment_state"]
+
+    async def payment(self) -> Any:
+        (payment,) = await self.books.payments(self.database, [ids.parse("ord", self.order["id"])])
+        return payment
+
+    async def is_sound(self) -> None:
+        async with self.database.connection() as db:
+            assert await findings(db) == []
+
+
+@pytest.fixture
+def shop(app: Channel, warehouse: Channel, admin: Channel, books: Books, database: Database) -> Shop:
+    return Shop(app, warehouse, admin, books, database)
+
+
+async def test_a_capture_after_the_money_was_let_go_behind_our_back_never_undoes_the_parcel(
+    shop: Shop, sku: str, channels: Channels, run_jobs: RunJobs
+) -> None:
+    await shop.place(sku, "pm_ok")
+    await shop.books.act(await shop.payment(), "void")
+    await shop.ship(sku)
+    await run_jobs()
+    assert await shop.states() == ("in_fulfillment", "capture_failed", "fulfilled")
+    assert await channels.level(sku, "DC1") == (UNITS - 1, 0)
+    await shop.step("deliver")
+    assert await shop.states() == ("completed", "capture_failed", "fulfilled")
+    await shop.is_sound()
+
+
+async def test_a_capture_that_the_bank_declines_is_told_on_the_timeline(
+    shop: Shop, sku: str, run_jobs: RunJobs
+) -> None:
+    await shop.place(sku, "pm_capture_declined")
+    await shop.ship(sku)
+    await run_jobs()
+    assert await shop.states() == ("in_fulfillment", "capture_failed", "fulfilled")
+    timeline = await shop.app.ok("GET", f"/v1/orders/{shop.order['id']}/timeline", token=shop.token)
+    assert timeline["data"][-1]["type"] == "payment.capture_failed"
+    assert done(await shop.payment()) == [("authorize", "succeeded"), ("capture", "declined")]
+
+
+@pytest.mark.parametrize("fault", ["answer_lost", "error_before", "error_after", "garbage", "reset", "wrong_amount"])
+async def test_a_capture_without_an_answer_is_taken_once(
+    fault: str, shop: Shop, sku: str, run_jobs: RunJobs, complete: Complete
+) -> None:
+    await shop.place(sku, f"pm_capture_{fault}")
+    await run_jobs()
+    await shop.ship(sku)
+    await run_jobs()
+    assert (await shop.states())[1] == "authorized"
+    await complete()
+    assert await shop.states() == ("in_fulfillment", "paid", "fulfilled")
+    assert done(await shop.payment()) == [("authorize", "succeeded"), ("capture", "succeeded")]
+    await shop.is_sound()
+
+
+async def test_the_stock_of_a_cancelled_order_stays_held_until_the_void_is_confirmed(
+    shop: Shop, sku: str, channels: Channels, run_jobs: RunJobs, complete: Complete
+) -> None:
+    await shop.place(sku, "pm_void_answer_lost")
+    await run_jobs()
+    await shop.admin.ok("POST", f"/v1/orders/{shop.order['id']}/cancel", {"reason": "customer_request"})
+    assert (await shop.states())[0] == "cancelled"
+    assert await channels.level(sku, "DC1") == (UNITS, 1)
+    await complete()
+    assert (await shop.states())[:2] == ("cancelled", "voided")
+    assert await channels.level(sku, "DC1") == (UNITS, 0)
+    assert done(await shop.payment()) == [("authorize", "succeeded"), ("void", "succeeded")]
+    await shop.is_sound()
