@@ -29,9 +29,7 @@ INTENTS_OF = "SELECT id FROM payments.intents WHERE reference = ANY ($1::uuid[])
 class serving:  # noqa: N801 - used like a function, in a with
     """A server in a process of its own, from its first answer until the with ends."""
 
-    def __init__(
-        self, command: Collection[str], environ: Mapping[str, str], log: IO[bytes], health_url: str
-    ) -> None:
+    def __init__(self, command: Collection[str], environ: Mapping[str, str], log: IO[bytes], health_url: str) -> None:
         self._command, self._environ, self._log, self._health_url = command, environ, log, health_url
 
     def __enter__(self) -> "subprocess.Popen[bytes]":
@@ -57,9 +55,7 @@ class serving:  # noqa: N801 - used like a function, in a with
         self.process.wait(10)
 
 
-def serving_hub(
-    given: Settings, log: IO[bytes], *, factory: str | None = None, workers: int = WORKERS
-) -> serving:
+def serving_hub(given: Settings, log: IO[bytes], *, factory: str | None = None, workers: int = WORKERS) -> serving:
     """The hub on granian as the demo runs it; ``factory`` makes another application than the hub's own."""
     command = api_command(given.base_url.rpartition(":")[2], workers=workers)
     environ = {**os.environ, **settings.environment(given)}
@@ -131,7 +127,8 @@ class Books:
         """Every payment of the orders, each with its operations."""
         async with database.connection() as db:
             references = {str(row["id"]) for row in await db.fetch(INTENTS_OF, list(order_ids))}
-        found, after = [], 0
+        found: list[dict[str, Any]] = []
+        after: int | None = 0
         while after is not None:
             answer = (await self._http.get("/v1/truth", params={"after": after})).json()
             found += [payment for payment in answer["payments"] if payment["reference"] in references]

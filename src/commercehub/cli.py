@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
+import importlib.util
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from commercehub import settings
 from commercehub.embedded import EmbeddedError, find_postgres, find_valkey, home_folder, open_home, postgres_url
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROOMS: Final = ("inventory", "payments", "fulfillment")
-TELL_AFTER_SECONDS: Final = 2.0
+CURRENCY_LETTERS: Final = 3
+
+IS_MADE = "SELECT to_regclass('commercehub.alembic_version') IS NOT NULL"
 # A process per core, and each file in one of them: its fixtures are made once.
 SUITE: Final = ("-n", "auto", "--dist", "loadfile")
 
@@ -30,8 +32,15 @@ class UserError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
     try:
+        if given[0] == "test":  # what follows is pytest's, -h too
+            return _test(given[1:])
+        options = parser.parse_args(given)
         return int(options.run(options) or 0)
     except (UserError, EmbeddedError, settings.InvalidSettings, UnreadableFile) as error:
         print(f"hub: {error}", file=sys.stderr)
@@ -42,16 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hub", description="One cart, one stock, one order book for every channel.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     command = commands.add_parser("demo", help="start everything here, with a shop in it")
     command.add_argument("--reset", action="store_true", help="throw the demo's data away first")
     command.add_argument("--port", type=int, help="the port of the API (HUB_PORT; 0: any free one)")
     command.set_defaults(run=_demo)
 
-    command = commands.add_parser("test", help="run the whole suite; arguments go to pytest")
-    command.add_argument("pytest", nargs=argparse.REMAINDER)
-    command.set_defaults(run=_test)
+    commands.add_parser("test", help="run the whole suite; arguments go to pytest")
 
     command = commands.add_parser("doctor", help="tell what was found and what would be used")
     command.set_defaults(run=_doctor)
@@ -63,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("format", choices=["shopify"])
     command.add_argument("file", type=Path)
     command.add_argument("--location", required=True, help="the code of the location that the quantities lie at")
-    command.add_argument("--currency", required=True)
+    command.add_argument("--currency", required=True, type=_currency, help="of the prices: USD, EUR …")
     command.set_defaults(run=_import)
 
     command = commands.add_parser("migrate", help="bring the database at HUB_DATABASE_URL up to date")
@@ -77,11 +84,15 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> None:
     from commercehub import demo
 
-    demo.run(os.environ, ROOT, fresh=options.reset, port=options.port, say=_say)
+    if os.environ.get("HUB_DATABASE_URL"):
+        _database_url(made=False)
+    demo.run(os.environ, ROOT, fresh=options.reset, port=options.port, say=_say, show=_show)
 
 
-def _test(options: argparse.Namespace) -> int:
-    command = [sys.executable, "-m", "pytest", *(options.pytest or SUITE)]
+def _test(arguments: Sequence[str]) -> int:
+    if importlib.util.find_spec("pytest") is None or not (ROOT / "tests").is_dir():
+        raise UserError("The tests run from a checkout, by ./hub test, which installs what they need.")
+    command = [sys.executable, "-m", "pytest", *(arguments or SUITE)]
     return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603 - our own interpreter
 
 
@@ -138,19 +149,22 @@ def _foreign_rooms() -> list[str]:
 def _migrate(_: argparse.Namespace) -> None:
     from commercehub import migrations
 
-    migrations.upgrade(_database_url())
+    migrations.upgrade(_database_url(made=False))
+    print("The database is up to date.")
 
 
 def _work(_: argparse.Namespace) -> None:
     from commercehub import worker
 
-    asyncio.run(worker.run_jobs(settings.read(os.environ)))
+    given = settings.read(os.environ)
+    _database_url(made=True)
+    asyncio.run(worker.run_jobs(given))
 
 
 def _import(options: argparse.Namespace) -> int:
-    if not options.file.is_file():
-        raise UserError(f"There is no file {options.file}.")
-    progress = asyncio.run(_import_file(options.file, options.location, options.currency))
+    with _opening(options.file) as source:
+        url = _database_url(made=True)
+        progress = asyncio.run(_import_file(url, source, options.location, options.currency))
     for refusal in progress.refused:
         print(f"{options.file}:{refusal.line}: {refusal.reason}", file=sys.stderr)
     if progress.refused_count > len(progress.refused):
@@ -162,38 +176,74 @@ def _import(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _import_file(file: Path, location_code: str, currency: str) -> "Progress":
+async def _import_file(url: str, source: IO[bytes], location_code: str, currency: str) -> "Progress":
     import inventory
     from commercehub.database import Database
     from commercehub.events import Actor
-    from commercehub.workflows.importing import Import, import_products
+    from commercehub.workflows.importing import Import, import_products, tell_people
 
-    database = await Database.connect(_database_url(), pool_size=2)
+    database = await Database.connect(url, pool_size=2)
     try:
         async with database.connection() as db:
             location = await inventory.find_by_code(db, code=location_code)
-        if location is None:
-            raise UserError(f"There is no location {location_code!r}.")
+            if location is None:
+                places = await inventory.search_locations(db, near=None, radius_km=None, capability=None, wanted=[])
+                known = ", ".join(place.location.code for place in places) or "none yet"
+                raise UserError(f"There is no location {location_code!r}. The hub knows: {known}.")
         wanted = Import(currency=currency, location_id=location.id, actor=Actor(name="cli", channel="back_office"))
-        begun = time.monotonic()
-
-        def tell(progress: "Progress") -> None:
-            if time.monotonic() - begun > TELL_AFTER_SECONDS:
-                _say(f"{progress.read} rows read …")
-
-        with file.open("rb") as source:
-            return await import_products(database, source, wanted, on_progress=tell)
+        return await import_products(database, source, wanted, on_progress=tell_people(_say))
     finally:
         await database.close()
 
 
-def _database_url() -> str:
-    """The database that is set, else that of the demo in this folder."""
-    return os.environ.get("HUB_DATABASE_URL") or postgres_url(open_home(home_folder(os.environ, ROOT)))
+def _currency(text: str) -> str:
+    code = text.upper()
+    if len(code) != CURRENCY_LETTERS or not (code.isascii() and code.isalpha()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no currency: USD, EUR, JPY …")
+    return code
+
+
+def _opening(file: Path) -> IO[bytes]:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _database_url(*, made: bool) -> str:
+    """The database that is set, else that of the demo in this folder: one that answers and, if it has to, holds a hub."""
+    url, origin, advice = os.environ.get("HUB_DATABASE_URL"), "HUB_DATABASE_URL", ""
+    if not url:
+        folder = home_folder(os.environ, ROOT)
+        url, origin = postgres_url(open_home(folder)), f"the demo in {folder}"
+        advice = " Start it with ./hub demo, or set HUB_DATABASE_URL to another."
+    reason = asyncio.run(_knock(url, made=made))
+    if reason:
+        raise UserError(f"The database of {origin} {reason}.{advice}")
+    return url
+
+
+async def _knock(url: str, *, made: bool) -> str:
+    """What is wrong with the database, if anything is."""
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(url)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        return f"cannot be reached: {reason}"
+    try:
+        return "has no hub in it; hub migrate makes one" if made and not await connection.fetchval(IS_MADE) else ""
+    finally:
+        await connection.close()
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _show(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """``hub demo``: everything on this machine, with a shop in it, until Ctrl-C."""
 
 import asyncio
+import errno
 import json
 import os
 import secrets
 import socket
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,10 +36,14 @@ from commercehub.embedded import (
 )
 from commercehub.seed import planting, shop
 from commercehub.settings import Settings
+from commercehub.workflows import importing
 from payments.money import Money
 
 WORKERS: Final = 2
 PORT_DEFAULT: Final = 8000
+PORT_MAX: Final = 65_535
+MINE_MIN: Final = 1_024
+"""The first port that is not kept for root."""
 HOST: Final = "127.0.0.1"
 READY_SECONDS_MAX: Final = 30
 POOL_SIZE: Final = 12
@@ -53,6 +58,8 @@ PAYMENT_METHODS: Final = {
     "answer_lost": "pm_answer_lost",
 }
 
+SHIP_TO: Final = {"name": "Ada", "line1": "1 Main St", "city": "Austin", "postal_code": "78701", "country": "US"}
+
 REVISIONS: Final = sorted(
     file.name.partition("_")[0] for file in Path(__file__).parent.glob("migrations/versions/[0-9]*_*.py")
 )
@@ -63,35 +70,65 @@ Say = Callable[[str], None]
 
 
 class PortTaken(EmbeddedError):
-    """Something else listens at the port that was asked for."""
+    """The port that was asked for cannot be had: something else listens there, or we may not."""
 
 
 class AnotherVersion(EmbeddedError):
     """The database was made by a version of the hub whose history is not ours."""
 
 
-def run(environ: Mapping[str, str], root: Path, *, fresh: bool, port: int | None, say: Say) -> None:
-    """Start everything, tell how to use it, and watch over it until a signal ends it."""
-    folder = home_folder(environ, root)
+def run(environ: Mapping[str, str], root: Path, *, fresh: bool, port: int | None, say: Say, show: Say) -> None:
+    """Start everything, ``show`` how to use it, and watch over it until a signal ends it; ``say`` tells how it goes."""
+    wanted = port if port is not None else _number(environ, "HUB_PORT", PORT_DEFAULT)
+    offset = _number(environ, "HUB_CLOCK_OFFSET_SECONDS", 0)
+    home = open_home(home_folder(environ, root))
+    with Supervisor(home.logs):  # who runs from here already is named first
+        _free_port(wanted)  # no data is thrown away for a start that cannot be
     if fresh:
-        reset(folder)
-    home = open_home(folder)
+        home = _reset(home, environ, say)
     with Supervisor(home.logs, say=say) as hub:
+        (home.folder / DEMO_FILE).unlink(missing_ok=True)  # it is there while the hub is ready
         database_url = start_postgres(hub, home, find_postgres(environ))
         redis_url = start_valkey(hub, home, find_valkey(environ))
         asyncio.run(_migrate(database_url))
-        wanted = port if port is not None else int(environ.get("HUB_PORT") or PORT_DEFAULT)
-        configured = _settings(environ, home, database_url, redis_url, port=_free_port(wanted))
+        configured = _settings(
+            environ, home, database_url, redis_url, port=_free_port(wanted), clock_offset_seconds=offset
+        )
         planted = asyncio.run(_prepare(configured, say))
         hub.start(*_children(home, configured))
         document = {"base_url": configured.base_url, **planted}
         _write_private(home.folder / DEMO_FILE, json.dumps(document, indent=1))
-        say(_welcome(home, document))
-        hub.watch(on_restart=lambda child: say(f"{child.name} died and is running again"))
+        try:
+            with suppress(OSError):  # whoever reads it may have gone
+                show(_welcome(home, document))
+            hub.watch(on_restart=lambda child: say(f"{child.name} is running again"))
+        finally:
+            (home.folder / DEMO_FILE).unlink(missing_ok=True)
+
+
+def _reset(home: Home, environ: Mapping[str, str], say: Say) -> Home:
+    if environ.get("HUB_DATABASE_URL"):
+        say("--reset leaves the database of HUB_DATABASE_URL as it is; it is yours.")
+    reset(home.folder)
+    return open_home(home.folder)
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise settings.InvalidSettings(f"{name} is a whole number, and not {text!r}.") from error
 
 
 def _settings(
-    environ: Mapping[str, str], home: Home, database_url: str, redis_url: str | None, *, port: int
+    environ: Mapping[str, str],
+    home: Home,
+    database_url: str,
+    redis_url: str | None,
+    *,
+    port: int,
+    clock_offset_seconds: int,
 ) -> Settings:
     return Settings(
         database_url=database_url,
@@ -102,7 +139,7 @@ def _settings(
         sandbox_webhook_secret=_secret(home.folder / "sandbox-webhook-secret"),
         base_url=f"http://{HOST}:{port}",
         demo=True,
-        clock_offset_seconds=int(environ.get("HUB_CLOCK_OFFSET_SECONDS") or 0),
+        clock_offset_seconds=clock_offset_seconds,
         pool_size=POOL_SIZE,
         rate_limit_per_second=RATE_LIMIT_PER_SECOND,
         rate_limit_burst=2 * RATE_LIMIT_PER_SECOND,
@@ -130,12 +167,7 @@ async def _prepare(configured: Settings, say: Say) -> dict[str, Any]:
     """Plant the shop if there is none, and list what a newcomer needs of it."""
     database = await Database.connect(configured.database_url, pool_size=2)
     try:
-        begun = time.monotonic()
-
-        def tell(progress: Any) -> None:
-            if time.monotonic() - begun > 2:
-                say(f"seeding the shop: {progress.read} variants …")
-
+        tell = importing.tell_people(lambda text: say(f"seeding the shop: {text}"))
         await planting.plant(database, secret=configured.secret, on_progress=tell)
         async with database.connection() as db:
             places = await inventory.search_locations(db, near=None, radius_km=None, capability=None, wanted=[])
@@ -232,8 +264,12 @@ def _free_port(wanted: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, wanted))
-        except OSError as error:
-            raise PortTaken(f"Port {wanted} is taken. Choose another: HUB_PORT=8001 ./hub demo (0: any).") from error
+        except (OSError, OverflowError) as error:
+            why = "is taken" if isinstance(error, OSError) and error.errno == errno.EADDRINUSE else "cannot be had"
+            another = wanted + 1 if MINE_MIN <= wanted < PORT_MAX else PORT_DEFAULT
+            raise PortTaken(
+                f"Port {wanted} {why}. Choose another: HUB_PORT={another} ./hub demo (0: any free one)."
+            ) from error
         port: int = probe.getsockname()[1]
         return port
 
@@ -265,20 +301,21 @@ The hub is running.
   OpenAPI        {base_url}/openapi.json
   health         {base_url}/health/ready
   mail box       {base_url}/demo/mailbox
-  data, logs     {home.folder} (all of the below in {DEMO_FILE})
+  data, logs     {home.folder} (all of this is in {DEMO_FILE} there)
 
 Keys
 {key_lines}
 
-Buy something as the app's shopper:
+Buy something as a shopper with the app (paste this into a shell):
 
-  HUB={base_url} KEY={keys["app"]}
-  post() {{ curl -s -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(date +%s%N)" -H "X-Cart-Token: $TOKEN" "$@"; echo; }}
-  CART=$(post -d '{{}}' $HUB/v1/carts) TOKEN=${{CART##*\\"token\\":\\"}} TOKEN=${{TOKEN%%\\"*}} ID=${{CART#*\\"id\\":\\"}} ID=${{ID%%\\"*}}
-  post -d '{{"sku": "TEE-S", "quantity": 2}}' $HUB/v1/carts/$ID/lines
-  post -X PUT -d '{{"method": "ship", "address": {{"name": "Ada", "line1": "1 Main St", "city": "Austin", "postal_code": "78701", "country": "US"}}}}' $HUB/v1/carts/$ID/delivery
-  post -d '{{"email": "ada@example.com", "tenders": [{{"type": "card", "payment_method": "{PAYMENT_METHODS["ok"]}"}}]}}' $HUB/v1/carts/$ID/checkout
+  HUB={base_url} KEY={keys["app"]} TOKEN=
+  hub() {{ curl -s -H "Authorization: Bearer $KEY" -H "X-Cart-Token: $TOKEN" "$@"; echo; }}
+  CART=$(hub -X POST $HUB/v1/carts)
+  ID=$(expr "$CART" : '.*"id":"\\(cart_[^"]*\\)"') TOKEN=$(expr "$CART" : '.*"token":"\\([^"]*\\)"')
+  hub -d '{{"sku": "TEE-S", "quantity": 2}}' $HUB/v1/carts/$ID/lines
+  hub -X PUT -d '{{"method": "ship", "address": {json.dumps(SHIP_TO)}}}' $HUB/v1/carts/$ID/delivery
+  hub -H "Idempotency-Key: $ID" -d '{{"email": "ada@example.com", "tenders": [{{"type": "card", "payment_method": "{PAYMENT_METHODS["ok"]}"}}]}}' $HUB/v1/carts/$ID/checkout
 
-A till sells with the store key; its first register is {register}.
+The confirmation arrives in the mail box. A till sells with the store key; its first register is {register}.
 Ctrl-C stops everything; ./hub demo --reset starts afresh.
 """

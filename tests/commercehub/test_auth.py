@@ -41,7 +41,7 @@ async def test_a_key_stands_for_its_role_and_channel(database: Database) -> None
     assert principal is not None
     assert (principal.key_id, principal.role, principal.location_id) == (key.id, Role.STOREFRONT, None)
     assert (principal.sales_channel.kind, principal.sales_channel.currency) == ("app", "USD")
-    assert (principal.is_publishable, principal.allowed_origins) == (True, {"https://a", "https://b"})
+    assert (principal.is_publishable, principal.allowed_origins) == (True, frozenset({"https://a", "https://b"}))
     assert (principal.as_actor().name, principal.as_actor().channel) == (ids.show("key", key.id), "app")
 
 

@@ -113,6 +113,18 @@ async def test_a_relay_that_dies_before_its_commit_leaves_the_events_to_the_next
     assert await _handed_on(other) == [told.aggregate_id]
 
 
+async def test_a_look_for_news_reads_no_more_of_the_days_than_the_news(one: Connection) -> None:
+    """The cursor has to bound the index of each partition: what has been read stays there for a month."""
+    async with one.transaction():
+        await one.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await one.execute("SET LOCAL enable_seqscan = off")
+        await one.execute(f"PREPARE look AS {events.READ_SETTLED}")
+        plan = "\n".join(row[0] for row in await one.fetch("EXPLAIN (COSTS off) EXECUTE look ('0', 0, 500)"))
+    scans = [line for line in plan.splitlines() if "Scan using" in line]
+    assert len(scans) == plan.count("Index Cond: ((ROW(xid, id) > ROW(") > 0, plan
+    assert "Sort" not in plan
+
+
 async def test_a_fact_without_an_order_stands_on_no_timeline(one: Connection) -> None:
     order_id = uuid.uuid4()
     await events.append(one, [_event(), _event(order_id=order_id), _event("stock.changed")], now=NOW)

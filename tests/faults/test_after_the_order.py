@@ -36,7 +36,12 @@ class Shop:
         self.order, self.token = answer.json(), cart["token"]
 
     async def ship(self, sku: str) -> None:
-        for step, body in (("start", {}), ("pick", {"lines": [{"sku": sku, "quantity": 1}]}), ("pack", {}), ("ship", {})):
+        for step, body in (
+            ("start", {}),
+            ("pick", {"lines": [{"sku": sku, "quantity": 1}]}),
+            ("pack", {}),
+            ("ship", {}),
+        ):
             await self.step(step, body)
 
     async def step(self, step: str, body: Any = None) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asyncpg import Connection
 
 from commercehub import ids
 from commercehub.database import Database
@@ -47,7 +48,7 @@ async def test_a_declined_card_leaves_nothing_behind(
     async with database.connection() as db:
         (order,) = await db.fetch(READ_ORDER, _cart_id(cart))
         assert (order["state"], order["payment_state"]) == ("failed", "unpaid")
-        assert set((await db.fetchrow(COUNT_TRACES, order["id"])).values()) == {0}
+        assert await _traces(db, order["id"]) == {0}
         assert await db.fetchval(READ_CART, _cart_id(cart)) == "open"
         assert await findings(db) == []
     assert await channels.level(sku, "DC1") == (UNITS, 0)
@@ -121,7 +122,7 @@ async def test_what_was_never_charged_fails_and_leaves_the_cart_to_another_card(
     assert await books.payments(database, [_order_id(first)]) == []
     assert await channels.level(sku, "DC1") == (UNITS, 0)
     async with database.connection() as db:
-        assert set((await db.fetchrow(COUNT_TRACES, _order_id(first))).values()) == {0}
+        assert await _traces(db, _order_id(first)) == {0}
     assert (await app.check_out(cart, _card("pm_ok"))).status_code == 201
 
 
@@ -198,6 +199,12 @@ def _cart_id(cart: Any) -> Any:
 
 def _order_id(answer: httpx.Response) -> Any:
     return ids.parse("ord", answer.json()["id"])
+
+
+async def _traces(db: Connection, order_id: Any) -> set[int]:
+    row = await db.fetchrow(COUNT_TRACES, order_id)
+    assert row is not None
+    return set(row.values())
 
 
 async def _until_charged(books: Books, database: Database, answer: httpx.Response) -> None:

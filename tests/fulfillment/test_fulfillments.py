@@ -14,7 +14,7 @@ from fulfillment import Fulfillment, FulfillmentNotFound, InvalidTransition, Lin
 from fulfillment.fulfillments import SHIP_MOVES
 from fulfillment.tables import metadata
 from tests.fulfillment.floor import PUT, Floor, work
-from tests.inventory.transactions import one_try, until_waiting
+from tests.transactions import one_try, until_waiting
 
 # The way of a parcel, and where it can be called off.
 LEGAL = {

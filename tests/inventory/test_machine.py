@@ -19,7 +19,7 @@ from tests.inventory.shelf import Shelf, build_location, new_sku
 T = TypeVar("T")
 Key = tuple[str, UUID]
 
-keys = st.integers(0, 3)
+keys = st.integers(0, 2)
 quantities = st.integers(1, 4)
 wants = st.lists(st.tuples(keys, quantities, st.booleans()), min_size=1, max_size=3)
 claims = st.lists(st.tuples(wants, st.none() | st.integers(1, 5)), min_size=1, max_size=3)
@@ -35,7 +35,7 @@ class Promise(msgspec.Struct):
 
 
 class Stock(RuleBasedStateMachine):
-    """Two SKUs at two locations, in one transaction that is rolled back."""
+    """Two SKUs at one location and one of them at another, in a transaction that is rolled back."""
 
     loop: asyncio.AbstractEventLoop
     db: Any
@@ -59,14 +59,18 @@ class Stock(RuleBasedStateMachine):
     def shelf(self, location_id: UUID) -> Shelf:
         return Shelf(self.db, location_id, self.now)
 
-    @initialize()
-    def open_the_shop(self) -> None:
-        places = [self.run(build_location(self.db, now=self.now)) for _ in range(2)]
-        self.keys = sorted((sku, place) for sku in (new_sku("A"), new_sku("B")) for place in places)
-        openings = [inventory.Opening(sku=sku, location_id=place, quantity=0) for sku, place in self.keys]
-        self.run(inventory.open_stock(self.db, openings, actor="model", channel="store", now=self.now))
-        self.on_hand = dict.fromkeys(self.keys, 0)
+    @initialize(stocks=st.lists(st.integers(0, 8), min_size=3, max_size=3))
+    def open_the_shop(self, stocks: list[int]) -> None:
+        here, there = (self.run(build_location(self.db, now=self.now)) for _ in range(2))
+        cup, pot = new_sku("CUP"), new_sku("POT")
+        self.keys = [(cup, here), (pot, here), (cup, there)]
+        self.on_hand = dict(zip(self.keys, stocks, strict=True))
         self.safety = dict.fromkeys(self.keys, 0)
+        openings = [
+            inventory.Opening(sku=sku, location_id=place, quantity=quantity)
+            for (sku, place), quantity in self.on_hand.items()
+        ]
+        self.run(inventory.open_stock(self.db, openings, actor="model", channel="store", now=self.now))
 
     def reserved(self, key: Key) -> int:
         """What is promised of a position and has not expired."""

@@ -13,7 +13,7 @@ import inventory
 from commercehub.database import Database, Raced
 from inventory import ClaimRaced, Hold, Opening, ReservationSettled, StockTooLow
 from tests.inventory.shelf import Shelf, build_location, new_sku
-from tests.inventory.transactions import one_try, until_waiting
+from tests.transactions import one_try, until_waiting
 
 GONE_BY = timedelta(seconds=-1)
 

@@ -157,6 +157,14 @@ async def test_a_claim_folds_expired_holds_back_and_takes_their_units(shelf: She
     assert await shelf.holds(expired[0][0]) == []
 
 
+async def test_a_hold_is_over_in_the_very_moment_it_expires(shelf: Shelf) -> None:
+    sku = await shelf.stock(1)
+    await shelf.reserve(sku, 1, expires_in=timedelta())
+    assert await shelf.numbers(sku) == (1, 0, 1)
+    await shelf.reserve(sku, 1)
+    assert await shelf.numbers(sku) == (1, 1, 0)
+
+
 async def test_a_refused_claim_leaves_expired_holds_as_they_are(shelf: Shelf) -> None:
     sku = await shelf.stock(5)
     await shelf.reserve(sku, 4, expires_in=GONE_BY)

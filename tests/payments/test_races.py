@@ -10,8 +10,8 @@ import payments
 from commercehub.database import Database
 from payments import IntentSettled, IntentState, Kind, NoOpenSession, OperationState, SessionAlreadyOpen
 from payments.intents import FIRST_TRY_AFTER
-from tests.inventory.transactions import one_try, until_waiting
 from tests.payments.desk import Desk
+from tests.transactions import one_try, until_waiting
 
 # Long before anything that other tests leave waiting.
 LONG_AGO = datetime(2002, 1, 1, tzinfo=UTC)

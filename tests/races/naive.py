@@ -13,6 +13,6 @@ CHECK = ">= folded.reserve"
 
 def create_app(*arguments: Any, **options: Any) -> Litestar:
     assert (reservations.LOCK.count(LOCK), reservations.CLAIM.count(CHECK)) == (1, 2), "break the claim in another way"
-    reservations.LOCK = reservations.LOCK.replace(LOCK, "")  # type: ignore[misc]
-    reservations.CLAIM = reservations.CLAIM.replace(CHECK, f"{CHECK} - 1000000")  # type: ignore[misc]
+    reservations.LOCK = reservations.LOCK.replace(LOCK, "")
+    reservations.CLAIM = reservations.CLAIM.replace(CHECK, f"{CHECK} - 1000000")
     return app.create_app(*arguments, **options)

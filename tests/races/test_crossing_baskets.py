@@ -14,9 +14,7 @@ TOUCH = "UPDATE inventory.positions SET version = version + 1 WHERE sku = $1"
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 
-async def test_crossing_baskets_all_become_orders(
-    app: Channel, channels: Channels, database: Database
-) -> None:
+async def test_crossing_baskets_all_become_orders(app: Channel, channels: Channels, database: Database) -> None:
     a, b = sorted([await channels.product({"DC1": 100}), await channels.product({"DC1": 100})])
     carts = [*await fill_carts(app, PAIRS, a, b), *await fill_carts(app, PAIRS, b, a)]
     answers = await at_once(app.check_out(cart, CARD) for cart in carts)

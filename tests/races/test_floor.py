@@ -39,9 +39,7 @@ async def test_cancel_against_a_step_has_one_winner(
     for before in STEPS[: STEPS.index(step)]:
         await at_once(_step(warehouse, order, before, sku) for order in orders)
     answers = await at_once(
-        each
-        for order in orders
-        for each in (_cancel(channels, order), _step(warehouse, order, step, sku))
+        each for order in orders for each in (_cancel(channels, order), _step(warehouse, order, step, sku))
     )
     pairs = list(zip(answers[::2], answers[1::2], strict=True))
     assert {(answer.status_code, answer.json().get("code")) for pair in pairs for answer in pair} <= {

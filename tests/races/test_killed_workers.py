@@ -57,7 +57,7 @@ class Crowd:
     async def check_out(self, cart: dict[str, Any], key: str) -> httpx.Response:
         while True:
             try:
-                answer = await self.count(self.app.check_out(cart, CARD, key=key))
+                answer: httpx.Response = await self.count(self.app.check_out(cart, CARD, key=key))
             except httpx.ReadError:
                 self.asked_again += 1
                 continue
@@ -86,7 +86,7 @@ async def test_no_answered_order_is_lost_or_doubled_by_kills_and_the_workers_com
     run_jobs: Callable[[], Awaitable[None]],
 ) -> None:
     seed = random.randrange(2**32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it if this fails
     sku = await channels.product({"DC1": STOCK})
     crowd = Crowd(app, sku)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
@@ -98,7 +98,6 @@ async def test_no_answered_order_is_lost_or_doubled_by_kills_and_the_workers_com
     answers = {(answer.status_code, answer.json().get("code")) for _, answer in crowd.answers.values()}
     assert answers <= {(201, None), (202, None)}
     assert crowd.asked_again > 0, "no kill met a checkout"
-    print({code: len(crowd.answered(code)) for code in (201, 202)}, f"asked again {crowd.asked_again} times")
     bought = {answer.json()["id"] for _, answer in crowd.answered(201).values()}
     assert len(bought) == len(crowd.answered(201)) > 0
     placed = {ids.show("ord", row["id"]) for row in await _orders(hub.database, sku) if row["state"] == "placed"}
@@ -138,7 +137,9 @@ async def _complete(hub: Hub) -> None:
 
 async def _due(database: Database) -> bool:
     async with database.connection() as db:
-        return bool(await db.fetchval("SELECT EXISTS (SELECT FROM payments.open_operations WHERE next_try_at <= now())"))
+        return bool(
+            await db.fetchval("SELECT EXISTS (SELECT FROM payments.open_operations WHERE next_try_at <= now())")
+        )
 
 
 async def _orders(database: Database, sku: str) -> list[Record]:

@@ -18,6 +18,11 @@ from tests.serving import Books, Wire, done, serving_hub
 
 BUYERS = 200
 UNITS = 50
+ORDERS_OF = """
+SELECT id, state FROM commercehub.orders
+WHERE id IN (SELECT order_id FROM commercehub.order_lines WHERE sku = $1)
+"""
+
 LEFT_OUT = (409, "out_of_stock")
 
 
@@ -41,13 +46,9 @@ async def test_the_refused_touched_no_tender(
     carts = await fill_carts(app, 25, sku)
     answers = await at_once(app.check_out(cart, CARD) for cart in carts)
     async with database.connection() as db:
-        row = await db.fetchrow(
-            "SELECT array_agg(id) AS ids, count(*) FILTER (WHERE state = 'placed') AS placed FROM commercehub.orders"
-            " WHERE id IN (SELECT order_id FROM commercehub.order_lines WHERE sku = $1)",
-            sku,
-        )
-    assert (len(row["ids"]), row["placed"]) == (5, 5)
-    assert len(await books.payments(database, row["ids"])) == 5
+        made = await db.fetch(ORDERS_OF, sku)
+    assert [row["state"] for row in made] == ["placed"] * 5
+    assert len(await books.payments(database, [row["id"] for row in made])) == 5
     assert all(
         answer.json()["lines"] == [{"sku": sku, "requested": 1, "available": 0}]
         for answer in answers

@@ -19,6 +19,7 @@ Job = Callable[[Hub], Awaitable[None]]
 
 ON_EVENT: Final[Mapping[str, tuple[EventJob, ...]]] = {
     "order.placed": (orders.confirm, orders.carry_out_payments),
+    "order.payment_failed": (orders.tell_of_failure,),
     "order.cancelled": (orders.carry_out_payments,),
     "fulfillment.shipped": (orders.carry_out_payments,),
 }

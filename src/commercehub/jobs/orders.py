@@ -18,6 +18,15 @@ async def confirm(hub: Hub, order_id: UUID) -> None:
     await hub.database.transaction(work)
 
 
+async def tell_of_failure(hub: Hub, order_id: UUID) -> None:
+    """Tell the customer that the payment which nobody knew of has failed."""
+
+    async def work(db: Connection, now: datetime) -> None:
+        await messages.tell_of_failure(db, order_id=order_id, now=now)
+
+    await hub.database.transaction(work)
+
+
 async def carry_out_payments(hub: Hub, order_id: UUID) -> None:
     """Ask for the captures and voids that are written down for the order."""
     await payment_results.resolve_order(hub.database, hub.processors, order_id=order_id, render=hub.render)

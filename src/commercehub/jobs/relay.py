@@ -93,7 +93,7 @@ async def _work_off_one(
                     await job(hub, happening.aggregate_id)
                 except Exception:
                     done = False
-                    log.exception("job.failed", job=job.__name__, event=happening.type, batch_id=batch_id)
+                    log.exception("job.failed", job=job.__name__, type=happening.type, batch_id=batch_id)
     return done
 
 

@@ -1,7 +1,7 @@
 """The seeded shop on its way into an empty hub: once, and then it is left as it has become."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -54,6 +54,10 @@ INSERT_TAX_RATE = "INSERT INTO commercehub.tax_rates (country, tax_class, rate_p
 
 INSERT_DELIVERY_RATE = "INSERT INTO commercehub.delivery_rates (method, currency, amount_minor) VALUES ($1, $2, $3)"
 
+READ_CHANNELS = "SELECT kind, (array_agg(id ORDER BY name))[1] AS id FROM commercehub.sales_channels GROUP BY kind"
+
+READ_KNOWN_KEYS = "SELECT secret_hash FROM commercehub.api_keys WHERE secret_hash = ANY ($1::bytea[])"
+
 IS_PLANTED = "SELECT EXISTS (SELECT FROM commercehub.sales_channels)"
 
 
@@ -63,13 +67,24 @@ def demo_secret(secret: str, name: str) -> str:
     return f"hub_{kind}_{hmac.new(secret.encode(), f'demo key {name}'.encode(), 'sha256').hexdigest()}"
 
 
+async def _tell_nobody(_: Progress) -> None:
+    pass
+
+
 async def plant(
-    database: Database, *, secret: str, on_progress: Callable[[Progress], None] = lambda _: None
+    database: Database, *, secret: str, on_progress: Callable[[Progress], Awaitable[None]] = _tell_nobody
 ) -> bool:
-    """Set the shop up in an empty hub; False if there is one already."""
-    async with database.connection() as db:
-        if await db.fetchval(IS_PLANTED):
-            return False
+    """Set the shop up in an empty hub; False if there is one already, which then knows the keys of ``secret`` too."""
+
+    async def look(db: Connection, now: datetime) -> bool:
+        is_planted: bool = await db.fetchval(IS_PLANTED)
+        if is_planted:
+            # A database of somebody's own outlives the folder that the secret lies in.
+            await _plant_missing_keys(db, secret, now)
+        return is_planted
+
+    if await database.transaction(look):
+        return False
     places = await database.transaction(_plant_places)
     await importing.import_products(
         database,
@@ -86,7 +101,7 @@ async def plant(
     async def finish(db: Connection, now: datetime) -> None:
         await _stock_stores(db, places, now)
         # The channels and keys come last: an interrupted planting is begun again.
-        await _plant_channels(db, places, secret, now)
+        await _plant_channels(db, secret, now)
 
     await database.transaction(finish)
     return True
@@ -139,7 +154,7 @@ async def _stock_stores(db: Connection, places: dict[str, UUID], now: datetime) 
         await inventory.open_stock(db, openings, actor=ACTOR.name, channel=ACTOR.channel, now=now)
 
 
-async def _plant_channels(db: Connection, places: dict[str, UUID], secret: str, now: datetime) -> None:
+async def _plant_channels(db: Connection, secret: str, now: datetime) -> None:
     channel_ids = {}
     for channel in shop.SALES_CHANNELS:
         channel_ids[channel.kind] = ids.new()
@@ -159,16 +174,31 @@ async def _plant_channels(db: Connection, places: dict[str, UUID], secret: str, 
         await db.execute(INSERT_TAX_RATE, rate.country, rate.tax_class, rate.rate_ppm)
     for rate_of in shop.DELIVERY_RATES:
         await db.execute(INSERT_DELIVERY_RATE, rate_of.method, rate_of.currency, rate_of.amount_minor)
-    for name, key in KEYS.items():
+    await _plant_keys(db, channel_ids, KEYS, secret, now)
+
+
+async def _plant_keys(
+    db: Connection, channel_ids: Mapping[str, UUID], names: Iterable[str], secret: str, now: datetime
+) -> None:
+    for name in names:
+        key = KEYS[name]
+        place = await inventory.find_by_code(db, code=key.location_code) if key.location_code else None
         await auth.create_key(
             db,
             sales_channel_id=channel_ids[key.channel],
             role=key.role,
-            location_id=places[key.location_code] if key.location_code else None,
+            location_id=place.id if place else None,
             created_by=ACTOR.name,
             secret=demo_secret(secret, name),
             now=now,
         )
+
+
+async def _plant_missing_keys(db: Connection, secret: str, now: datetime) -> None:
+    hashes = {name: auth.digest(demo_secret(secret, name)) for name in KEYS}
+    known = {row["secret_hash"] for row in await db.fetch(READ_KNOWN_KEYS, list(hashes.values()))}
+    channel_ids = {row["kind"]: row["id"] for row in await db.fetch(READ_CHANNELS)}
+    await _plant_keys(db, channel_ids, [name for name in KEYS if hashes[name] not in known], secret, now)
 
 
 async def list_variants(db: Connection) -> list[Variant]:

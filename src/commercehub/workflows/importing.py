@@ -1,16 +1,19 @@
 """Products by the thousand: a file becomes catalog and opening stock, a batch at a time, and again changes nothing."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
+import structlog
 from asyncpg import Connection
 
 import inventory
 from commercehub import ids
-from commercehub.database import Database
+from commercehub.database import Database, DatabaseUnavailable, Raced
 from commercehub.events import Actor
 from commercehub.sales import catalog, shopify
 from commercehub.sales.csv_records import Refused, Source, UnreadableFile
@@ -19,12 +22,25 @@ from commercehub.sales.shopify import ProductRow, VariantRow
 BATCH: Final = 500
 REFUSED_MAX: Final = 1_000
 """How many refused rows are kept word for word; the rest are counted."""
+TELL_SECONDS: Final = 2.0
 TAKEN_FOR: Final = timedelta(seconds=60)
 
 TAX_CLASS_DEFAULT: Final = "standard"
 TAX_CLASS_EXEMPT: Final = "exempt"
 
 Row = ProductRow | VariantRow | Refused
+
+# What a little later may be over. Everything else would be the same at the next try.
+_PASSING: Final = (
+    DatabaseUnavailable,
+    Raced,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+)
+
+log = structlog.get_logger()
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,33 +151,55 @@ async def run_next(database: Database) -> bool:
 
     async def take(db: Connection, now: datetime) -> tuple[UUID, Import, bytes] | None:
         row = await db.fetchrow(TAKE, now, TAKEN_FOR)
-        return (
-            (row["id"], msgspec.json.decode(row["request"], type=Import), row["payload"]) if row else None
-        )
+        return (row["id"], msgspec.json.decode(row["request"], type=Import), row["payload"]) if row else None
 
     taken = await database.transaction(take)
     if taken is None:
         return False
     operation_id, wanted, payload = taken
+    latest, error = Progress(), None
 
-    async def tell(db: Connection, progress: Progress, now: datetime) -> None:
-        refused = msgspec.json.encode(progress.refused).decode()
-        await db.execute(
-            TELL, operation_id, progress.read, progress.created, progress.changed, refused, now, TAKEN_FOR
-        )
+    async def write(db: Connection, now: datetime) -> None:
+        refused = msgspec.json.encode(latest.refused).decode()
+        await db.execute(TELL, operation_id, latest.read, latest.created, latest.changed, refused, now, TAKEN_FOR)
 
-    error = None
-    try:
-        progress = await import_products(database, payload, wanted)
-    except UnreadableFile as unreadable:
-        error, progress = str(unreadable), Progress()
+    async def tell(progress: Progress) -> None:
+        nonlocal latest
+        latest = progress
+        await database.transaction(write)
 
     async def end(db: Connection, now: datetime) -> None:
-        await tell(db, progress, now)
+        await write(db, now)
         await db.execute(END, operation_id, "failed" if error else "succeeded", error)
 
+    try:
+        latest = await import_products(database, payload, wanted, on_progress=tell)
+    except UnreadableFile as unreadable:
+        error = str(unreadable)
+    except _PASSING:
+        raise  # it stays open, and is taken up again
+    except Exception:
+        log.exception("import.failed", operation_id=ids.show("op", operation_id))
+        error = f"The hub made a mistake, which is logged. {latest.read} rows were read before it; what is in, is in."
     await database.transaction(end)
     return True
+
+
+async def _tell_nobody(_: Progress) -> None:
+    pass
+
+
+def tell_people(say: Callable[[str], None]) -> Callable[[Progress], Awaitable[None]]:
+    """Say how far it is, every two seconds: whoever waits less needs no word."""
+    told_at = monotonic()
+
+    async def tell(progress: Progress) -> None:
+        nonlocal told_at
+        if monotonic() - told_at >= TELL_SECONDS:
+            told_at = monotonic()
+            say(f"{progress.read} rows read …")
+
+    return tell
 
 
 async def import_products(
@@ -169,27 +207,33 @@ async def import_products(
     source: Source,
     wanted: Import,
     *,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[Progress], Awaitable[None]] = _tell_nobody,
 ) -> Progress:
     """Bring a Shopify product file in, each batch in a transaction of its own. ``UnreadableFile`` if it is none.
 
     Products go by their handle, variants by their SKU, quantities are opening receipts: the same file sent again
     changes nothing. A row that cannot be taken is refused by its line, and the rest goes in.
     """
-    progress = Progress(refused=[])
+    progress = Progress()
     kinds: dict[str, str] = {}
-    for batch in _batches(shopify.read(source, currency=wanted.currency)):
-        kinds |= {row.handle: row.kind for row in batch if isinstance(row, ProductRow)}
-        taken = await database.transaction(_Batch(batch, wanted, kinds).write)
-        progress.read += len([row for row in batch if not isinstance(row, ProductRow)])
+    unwritten: dict[str, ProductRow] = {}
+    for rows in _batches(shopify.read(source, currency=wanted.currency)):
+        told = {row.handle: row for row in rows if isinstance(row, ProductRow)}
+        kinds |= {handle: row.kind for handle, row in told.items()}
+        unwritten |= told
+        batch = _Batch(rows, wanted, kinds=kinds, products=unwritten)
+        taken = await database.transaction(batch.write)
+        for handle in taken.handles:
+            unwritten.pop(handle, None)
+        progress.read += len(rows) - len(told)
         progress.created += taken.created
         progress.changed += taken.changed
-        for row in batch:
+        for row in rows:
             if isinstance(row, Refused):
                 progress.refuse(row.line, row.reason)
         for refusal in taken.refused:
             progress.refuse(refusal.line, refusal.reason)
-        on_progress(progress)
+        await on_progress(progress)
     progress.refused.sort(key=lambda refusal: refusal.line)
     return progress
 
@@ -206,59 +250,75 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-class _Batch:
-    """One batch on its way into the database; ``write`` may run again from the start."""
+def _key(sku: str) -> str:
+    """A SKU as PostgreSQL lowers it: letter by letter, whereas Python looks at a letter's neighbours too."""
+    return "".join(["i" if letter == "\u0130" else letter.lower() for letter in sku])
 
-    def __init__(self, rows: Sequence[Row], wanted: Import, kinds: Mapping[str, str]) -> None:
-        self._products = [row for row in rows if isinstance(row, ProductRow)]
+
+class _Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a batch."""
+
+    handles: frozenset[str] = frozenset()
+    created: int = 0
+    changed: int = 0
+    refused: tuple[Refusal, ...] = ()
+
+
+class _Batch:
+    """One batch on its way into the database; ``write`` may run again from the start.
+
+    ``products`` are those that no row has brought in yet: one of which every row is refused is not made.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], wanted: Import, *, kinds: Mapping[str, str], products: Mapping[str, ProductRow]
+    ) -> None:
         self._variants = [row for row in rows if isinstance(row, VariantRow)]
         self._wanted = wanted
         self._kinds = kinds
+        self._products = products
 
-    async def write(self, db: Connection, now: datetime) -> Progress:
+    async def write(self, db: Connection, now: datetime) -> _Taken:
         """Write what can be taken; what belongs to somebody else already is refused."""
-        taken = Progress(refused=[])
-        await catalog.upsert_products(db, [self._product(row) for row in self._products], now=now)
-        product_ids = await catalog.find_product_ids(db, handles=sorted({row.handle for row in self._variants}))
-        rows = await self._acceptable(db, product_ids, taken)
+        rows, refused = await self._acceptable(db)
         if not rows:
-            return taken
-        touched = await catalog.upsert_variants(
-            db, [self._variant(row, product_ids[row.handle.lower()]) for row in rows]
-        )
-        kept = await catalog.find_skus(db, skus=[row.sku for row in rows])
-        priced = await catalog.set_prices(
-            db,
-            [
-                (
-                    kept[row.sku.lower()].id,
-                    catalog.Price(currency=self._wanted.currency, amount_minor=row.price_minor),
-                )
-                for row in rows
-            ],
-        )
+            return _Taken(refused=refused)
+        handles = frozenset(row.handle for row in rows)
+        products = [self._products[handle] for handle in sorted(handles) if handle in self._products]
+        await catalog.upsert_products(db, [self._product(row) for row in products], now=now)
+        product_ids = await catalog.find_product_ids(db, handles=sorted(handles))
+        try:
+            touched = await catalog.upsert_variants(db, [self._variant(row, product_ids[row.handle]) for row in rows])
+        except asyncpg.UniqueViolationError as error:
+            # Somebody gave away one of the barcodes since we looked; the next look sees to whom.
+            raise Raced from error
+        kept = await catalog.find_skus(db, skus=[_key(row.sku) for row in rows])
+        prices = [
+            (kept[_key(row.sku)].id, catalog.Price(currency=self._wanted.currency, amount_minor=row.price_minor))
+            for row in rows
+        ]
+        priced = await catalog.set_prices(db, prices)
         opened = await self._open_stock(db, rows, kept, now)
         created = {variant_id for variant_id, is_new in touched.items() if is_new}
-        taken.created = len(created)
-        taken.changed = len((touched.keys() | priced | opened) - created)
-        return taken
+        changed = (touched.keys() | priced | opened) - created
+        return _Taken(handles=handles, created=len(created), changed=len(changed), refused=refused)
 
-    async def _acceptable(
-        self, db: Connection, product_ids: dict[str, UUID], taken: Progress
-    ) -> list[VariantRow]:
-        """The rows whose SKU and barcode are free, or theirs."""
-        known = await catalog.find_skus(db, skus=[row.sku for row in self._variants])
+    async def _acceptable(self, db: Connection) -> tuple[list[VariantRow], tuple[Refusal, ...]]:
+        """The rows whose SKU and barcode are free or theirs, and why not the others."""
+        product_ids = await catalog.find_product_ids(db, handles=sorted({row.handle for row in self._variants}))
+        known = await catalog.find_skus(db, skus=[_key(row.sku) for row in self._variants])
         owners = await catalog.find_barcodes(db, gtin14s=[row.gtin14 for row in self._variants if row.gtin14])
-        rows = []
+        rows, refused = [], []
         for row in self._variants:
-            found = known.get(row.sku.lower())
-            if found is not None and found.product_id != product_ids[row.handle.lower()]:
-                taken.refuse(row.line, f"SKU {row.sku!r} belongs to another product")
-            elif row.gtin14 is not None and owners.get(row.gtin14, row.sku.lower()) != row.sku.lower():
-                taken.refuse(row.line, f"barcode {row.barcode!r} belongs to SKU {owners[row.gtin14]!r}")
+            key = _key(row.sku)
+            if key in known and known[key].product_id != product_ids.get(row.handle):
+                refused.append(Refusal(line=row.line, reason=f"SKU {row.sku!r} belongs to another product"))
+            elif row.gtin14 is not None and owners.get(row.gtin14, key) != key:
+                reason = f"barcode {row.barcode!r} belongs to SKU {owners[row.gtin14]!r}"
+                refused.append(Refusal(line=row.line, reason=reason))
             else:
                 rows.append(row)
-        return rows
+        return rows, tuple(refused)
 
     async def _open_stock(
         self, db: Connection, rows: Sequence[VariantRow], kept: dict[str, catalog.Kept], now: datetime
@@ -266,16 +326,14 @@ class _Batch:
         if self._wanted.location_id is None:
             return set()
         openings = [
-            inventory.Opening(
-                sku=kept[row.sku.lower()].sku, location_id=self._wanted.location_id, quantity=row.quantity
-            )
+            inventory.Opening(sku=kept[_key(row.sku)].sku, location_id=self._wanted.location_id, quantity=row.quantity)
             for row in rows
             if row.quantity is not None
         ]
         opened = await inventory.open_stock(
             db, openings, actor=self._wanted.actor.name, channel=self._wanted.actor.channel, now=now
         )
-        return {kept[sku.lower()].id for sku in opened}
+        return {kept[_key(sku)].id for sku in opened}
 
     def _product(self, row: ProductRow) -> catalog.Product:
         return catalog.Product(

@@ -72,7 +72,7 @@ async def test_what_is_public_is_limited_by_address(narrow: httpx.AsyncClient) -
 
 def test_a_bucket_refills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("commercehub.api.limits.time.monotonic", lambda: now[0])
     limiter = Limiter(per_second=2, burst=2)
     assert [limiter.take("a").granted for _ in range(3)] == [True, True, False]
     now[0] += 0.5
