@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import time
 import urllib.request
@@ -18,6 +19,7 @@ import payments
 from commercehub import settings
 from commercehub.database import Database
 from commercehub.demo import api_command
+from commercehub.embedded.supervisor import _leash
 from commercehub.settings import Settings
 
 READY_SECONDS_MAX = 20
@@ -34,7 +36,12 @@ class serving:  # noqa: N801 - used like a function, in a with
 
     def __enter__(self) -> "subprocess.Popen[bytes]":
         self.process = subprocess.Popen(
-            list(self._command), env=self._environ, stdout=self._log, stderr=self._log, start_new_session=True
+            list(self._command),
+            env=self._environ,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            preexec_fn=_leash(signal.SIGTERM),  # noqa: PLW1509 - a killed test run leaves nothing behind
         )
         until = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < until and self.process.poll() is None:

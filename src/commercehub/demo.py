@@ -309,7 +309,7 @@ Keys
 Buy something as a shopper with the app (paste this into a shell):
 
   HUB={base_url} KEY={keys["app"]} TOKEN=
-  hub() {{ curl -s -H "Authorization: Bearer $KEY" -H "X-Cart-Token: $TOKEN" "$@"; echo; }}
+  hub() {{ curl -s -H "Authorization: Bearer $KEY" -H "X-Cart-Token: $TOKEN" -H "Content-Type: application/json" "$@"; echo; }}
   CART=$(hub -X POST $HUB/v1/carts)
   ID=$(expr "$CART" : '.*"id":"\\(cart_[^"]*\\)"') TOKEN=$(expr "$CART" : '.*"token":"\\([^"]*\\)"')
   hub -d '{{"sku": "TEE-S", "quantity": 2}}' $HUB/v1/carts/$ID/lines

@@ -20,7 +20,7 @@ from commercehub.sales import carts
 from commercehub.sales.carts import Address, Cart, Edit
 from commercehub.sales.errors import LineNotFound
 from commercehub.sales.pricing import METHODS_WITH_ADDRESS
-from commercehub.views.cart_page import CartView, conceal, reveal, show_cart
+from commercehub.views.cart_page import CartView, addresses_of, conceal, reveal, show_cart
 from commercehub.workflows.refusals import DeliveryNotOffered
 
 CART_CODES: Final = ("cart_already_checked_out", "version_conflict", "total_too_large")
@@ -114,11 +114,9 @@ async def create_cart(call: Call) -> Answer:
     answer = await call.once(work, status=201, conceal=conceal)
     if answer.body is not None:
         # The stored answer holds no token: it is derived again for whoever sent the same request again.
-        stored = msgspec.json.decode(answer.body, type=CartView)
-        again = cart_token(call.hub.settings.secret, ids.parse("cart", stored.id))
-        return Answer(
-            content=msgspec.structs.replace(stored, token=again), status=answer.status, headers=answer.headers
-        )
+        made_id = ids.parse("cart", msgspec.json.decode(answer.body)["id"])
+        body = reveal(answer.body, addresses={}, token=cart_token(call.hub.settings.secret, made_id))
+        return Answer(body=body, status=answer.status, headers=answer.headers)
     return answer
 
 
@@ -272,11 +270,11 @@ async def _reveal(call: Call, cart_id: UUID, answer: Answer) -> Answer:
     """A stored answer keeps no address: where it is said again, it is read from its one home."""
     if answer.body is None:
         return answer
-    stored = msgspec.json.decode(answer.body, type=CartView)
     async with call.database.connection() as db:
         cart = await carts.read_cart(db, cart_id=cart_id, owner=call.owner)
         now = await show_cart(db, cart, clock_offset=call.database.clock_offset)
-    return Answer(content=reveal(stored, now), status=answer.status, headers=answer.headers)
+    addresses = addresses_of((each.line_ids, each.address) for each in now.deliveries)
+    return Answer(body=reveal(answer.body, addresses=addresses), status=answer.status, headers=answer.headers)
 
 
 ROUTES = (create_cart, get_cart, add_line, change_line, remove_line, set_delivery)

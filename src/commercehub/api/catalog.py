@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from commercehub import ids
 from commercehub.api.call import Answer, Call
-from commercehub.api.errors import FieldError, Problem
+from commercehub.api.errors import FieldError, Problem, not_found
 from commercehub.api.fields import (
     END,
     Barcode,
@@ -152,7 +152,10 @@ async def list_products(call: Call) -> Page[ProductView]:
 async def get_product(call: Call, product_id: UUID) -> ProductView:
     """One product."""
     async with call.database.connection() as db:
-        return _view(await catalog.read_product(db, product_id=product_id))
+        product = await catalog.read_product(db, product_id=product_id)
+    if call.principal.is_publishable and not product.published:
+        raise not_found()
+    return _view(product)
 
 
 @route(
@@ -172,6 +175,11 @@ async def find_variants(call: Call) -> Page[VariantView]:
     gtins = [read_barcode(wanted.barcode, "?barcode")] if wanted.barcode is not None else []
     async with call.database.connection() as db:
         found = await catalog.find_variants(db, skus=[wanted.sku] if wanted.sku else [], gtin14s=gtins)
+        if call.principal.is_publishable:
+            product_ids = {variant.product_id for variant in found}
+            products = [await catalog.read_product(db, product_id=product_id) for product_id in product_ids]
+            published = {product.id for product in products if product.published}
+            found = [variant for variant in found if variant.product_id in published]
     page, next_cursor = cut(found, wanted, id_of=lambda variant: variant.id)
     return Page(data=[_variant_view(variant) for variant in page], next_cursor=next_cursor)
 

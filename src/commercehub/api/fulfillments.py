@@ -300,13 +300,12 @@ async def _count(db: Connection, lines: list[Counted]) -> dict[str, int]:
             gtins[line.barcode] = read_barcode(line.barcode, f"/lines/{position}/barcode")
     skus = [line.sku for line in lines if line.sku is not None]
     known = await catalog.find_variants(db, skus=skus, gtin14s=list(gtins.values()))
-    by_name = {variant.sku.lower(): variant.sku for variant in known}
-    by_name |= {variant.gtin14: variant.sku for variant in known if variant.gtin14 is not None}
+    by_sku = {variant.sku.lower(): variant.sku for variant in known}
+    by_gtin = {variant.gtin14: variant.sku for variant in known}
     for line in lines:
-        name = line.sku or line.barcode or ""
-        sku = by_name.get(gtins.get(name, name.lower()))
+        sku = by_sku.get(line.sku.lower()) if line.sku is not None else by_gtin.get(gtins[line.barcode or ""])
         if sku is None:
-            raise fulfillment.NotOnThisList(name)
+            raise fulfillment.NotOnThisList(line.sku or line.barcode or "")
         counted[sku] = counted.get(sku, 0) + line.quantity
     return counted
 

@@ -33,8 +33,8 @@ class Visit:
         scope["state"]["request_id"] = self.request_id
 
     def headers(self) -> dict[str, str]:
-        """What the answer says of it: the caller's own id if it is a plain one, and its trace."""
-        headers = {"Request-Id": self.request_id}
+        """What every answer says: the caller's own id if it is a plain one, its trace, and that it is what it says."""
+        headers = {"Request-Id": self.request_id, "X-Content-Type-Options": "nosniff"}
         if self.traceparent is not None:
             headers["traceparent"] = self.traceparent
         return headers

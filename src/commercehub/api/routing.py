@@ -165,6 +165,8 @@ async def _admit(
     headers.update(origins.admit(principal, request.headers.get("origin")))
     if not principal.may(declared.permission):
         raise Problem("forbidden", f"A key of role {principal.role} may not do this.")
+    # What one credential is answered is for no other: neither a browser nor a cache on the way may keep it.
+    headers["Cache-Control"] = "no-store"
     request.scope["state"]["actor"] = ids.show("key", principal.key_id)
     return principal
 

@@ -1,6 +1,6 @@
 """A cart as its shopper sees it: lines, deliveries, every amount, and what would stop it at checkout."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -102,14 +102,23 @@ def conceal(view: CartView) -> CartView:
     )
 
 
-def reveal(view: CartView, now: CartView) -> CartView:
-    """Where somebody lives, put back into a page that ``conceal`` took it out of, from the page as it is now."""
-    address_of = {line_id: each.address for each in now.deliveries for line_id in each.line_ids}
-    deliveries = [
-        msgspec.structs.replace(each, address=next((address_of.get(line_id) for line_id in each.line_ids), None))
-        for each in view.deliveries
-    ]
-    return msgspec.structs.replace(view, deliveries=deliveries)
+def reveal(page: bytes, *, addresses: Mapping[str, AddressView | None], **secrets: str | None) -> bytes:
+    """A page as it was stored, with what ``conceal`` took out of it: addresses by their lines, and other secrets.
+
+    It stays a document all the way: a page that was stored by an older release is none of this one's structs.
+    """
+    document = msgspec.json.decode(page)
+    for delivery in document["deliveries"]:
+        address = next((addresses.get(line_id) for line_id in delivery["line_ids"]), None)
+        delivery["address"] = msgspec.to_builtins(address)
+    return msgspec.json.encode(document | secrets)
+
+
+def addresses_of(
+    deliveries: Iterable[tuple[Iterable[str], AddressView | None]],
+) -> dict[str, AddressView | None]:
+    """Where each line goes."""
+    return {line_id: address for line_ids, address in deliveries for line_id in line_ids}
 
 
 def _cart_view(cart: Cart, problems: list[CartProblem], token: str | None) -> CartView:

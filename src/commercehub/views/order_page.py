@@ -11,7 +11,7 @@ import fulfillment
 from commercehub import ids
 from commercehub.sales import orders
 from commercehub.sales.carts import Address
-from commercehub.sales.orders import Order
+from commercehub.sales.orders import Order, OrderLine
 from commercehub.views.cart_page import AddressView
 from payments.money import Money
 
@@ -118,22 +118,7 @@ def show_order(
         on_hold=order.on_hold,
         version=order.version,
         created_at=order.created_at,
-        lines=[
-            OrderLineView(
-                id=ids.show("line", line.id),
-                sku=line.sku,
-                title=line.title,
-                ordered=line.ordered,
-                cancelled=line.cancelled,
-                fulfilled=line.fulfilled,
-                returned=line.returned,
-                unit_price=money(line.unit_price),
-                discount=money(line.discount),
-                tax=money(line.tax),
-                total=money(line.total),
-            )
-            for line in order.lines
-        ],
+        lines=[_line(line, order.currency) for line in order.lines],
         deliveries=[
             OrderDeliveryView(
                 method=each.method,
@@ -164,20 +149,26 @@ def show_order(
     )
 
 
+def _line(line: OrderLine, currency: str) -> OrderLineView:
+    return OrderLineView(
+        id=ids.show("line", line.id),
+        sku=line.sku,
+        title=line.title,
+        ordered=line.ordered,
+        cancelled=line.cancelled,
+        fulfilled=line.fulfilled,
+        returned=line.returned,
+        unit_price=Money(line.unit_price, currency),
+        discount=Money(line.discount, currency),
+        tax=Money(line.tax, currency),
+        total=Money(line.total, currency),
+    )
+
+
 def conceal(view: OrderView) -> OrderView:
     """The page without what a stored answer may not keep: how to reach somebody, and where they live."""
     deliveries = [msgspec.structs.replace(each, address=None) for each in view.deliveries]
     return msgspec.structs.replace(view, email=None, phone=None, deliveries=deliveries)
-
-
-def reveal(view: OrderView, now: OrderView) -> OrderView:
-    """What ``conceal`` took out of a page, put back from the page as it is now."""
-    address_of = {line_id: each.address for each in now.deliveries for line_id in each.line_ids}
-    deliveries = [
-        msgspec.structs.replace(each, address=next((address_of.get(line_id) for line_id in each.line_ids), None))
-        for each in view.deliveries
-    ]
-    return msgspec.structs.replace(view, email=now.email, phone=now.phone, deliveries=deliveries)
 
 
 async def read_pages(db: Connection, found: Sequence[Order], *, base_url: str) -> list[OrderView]:

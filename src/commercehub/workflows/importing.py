@@ -120,6 +120,10 @@ UPDATE commercehub.operations SET state = $2, error = $3, payload = NULL, taken_
 """
 
 
+# A plan made while the catalog was small reads all of it for each batch, and is kept for as long as it fills.
+PLAN_ANEW = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
+
+
 async def open_import(db: Connection, request: Import, payload: bytes, *, now: datetime) -> UUID:
     """Write an import down for the job; returns the operation to ask after."""
     operation_id = ids.new()
@@ -280,6 +284,7 @@ class _Batch:
 
     async def write(self, db: Connection, now: datetime) -> _Taken:
         """Write what can be taken; what belongs to somebody else already is refused."""
+        await db.execute(PLAN_ANEW)
         rows, refused = await self._acceptable(db)
         if not rows:
             return _Taken(refused=refused)

@@ -1,6 +1,7 @@
 """What the tests of the surface share: the document, its operations, and a thing for every id in a path."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,6 +39,27 @@ def surface(document: Mapping[str, Any]) -> list[Operation]:
 def shapes(document: Mapping[str, Any]) -> Shapes:
     """Makes bodies as the document describes them."""
     return Shapes(document)
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def undocumented(api: httpx.AsyncClient, surface: list[Operation]) -> AsyncIterator[set[str]]:
+    """Whatever the tests are answered, the document has to tell of: every status, and every code of a refusal."""
+    found: set[str] = set()
+    addresses = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", each.path)), each) for each in surface]
+
+    async def look(answer: httpx.Response) -> None:
+        request = answer.request
+        for address, operation in addresses:
+            if operation.method == request.method and address.fullmatch(request.url.path):
+                await answer.aread()
+                told = operation.codes.get(answer.status_code)
+                code = f"`{answer.json()['code']}`" if answer.status_code >= 400 else ""
+                if told is None or code not in told:
+                    found.add(f"{operation}: {answer.status_code} {code}")
+
+    api.event_hooks["response"].append(look)
+    yield found
+    assert found == set()
 
 
 class World(dict[str, str]):

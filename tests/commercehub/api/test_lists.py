@@ -90,6 +90,7 @@ async def _walk(
         page = await admin.ok("GET", f"{path}&limit={limit}{cursor}")
         assert len(page["data"]) <= limit
         found += [str(item["id"]) for item in page["data"]]
+        assert len(found) == len(set(found)), "an item came twice"
         if page["next_cursor"] is None:
             return found
         cursor = f"&cursor={page['next_cursor']}"

@@ -205,6 +205,17 @@ async def test_an_order_of_an_older_version_is_not_cancelled(app: Channel, admin
     assert (await admin.post(path, body, headers={"If-Match": now})).json()["state"] == "cancelled"
 
 
+async def test_no_cache_keeps_what_one_credential_is_answered(app: Channel, api: httpx.AsyncClient) -> None:
+    for path in ("/v1/locations", "/v1/orders/ord_1"):
+        assert (await app.get(path)).headers["cache-control"] == "no-store"
+    assert "cache-control" not in (await api.get("/openapi.json")).headers
+
+
+async def test_no_answer_is_taken_for_what_it_does_not_say_it_is(app: Channel, api: httpx.AsyncClient) -> None:
+    for answer in (await app.get("/v1/locations"), await api.get("/nothing"), await api.get("/demo/mailbox")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_an_address_in_a_refusal_can_be_used_as_one(api: httpx.AsyncClient) -> None:
     answer = await api.get("/v1/caf%C3%A9/a%20b")
     assert answer.json()["instance"] == "/v1/caf%C3%A9/a%20b"
