@@ -13,7 +13,8 @@ from inventory.errors import StockTooLow
 from inventory.positions import Change, Key, read_change
 from inventory.reservations import fold_expired
 
-MOVEMENTS_PAGE_MAX: Final = 200
+MOVEMENTS_PAGE_MAX: Final = 201
+"""A page of the API and one more, by which it knows that there is a next one."""
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,10 +39,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """What one kind of tender brought in and paid out during a session."""
+    """What one kind of tender brought in and paid out during a session.
+
+    A card is taken when it is authorized: that a job captures it a moment later is no matter of the drawer's.
+    """
 
     tender: str
-    captured_minor: int
+    taken_minor: int
     refunded_minor: int
     sales: int
 
@@ -116,8 +119,9 @@ RETURNING {_SESSION}
 IN_DRAWER = "SELECT coalesce(sum(amount_minor), 0)::bigint FROM payments.entries WHERE account = $1"
 
 TAKEN = """
-SELECT tender, sum(captured_minor)::bigint AS captured_minor, sum(refunded_minor)::bigint AS refunded_minor,
-       count(*) FILTER (WHERE captured_minor > 0) AS sales
+SELECT tender, sum(authorized_minor - voided_minor)::bigint AS taken_minor,
+       sum(refunded_minor)::bigint AS refunded_minor,
+       count(*) FILTER (WHERE authorized_minor > voided_minor) AS sales
 FROM payments.intents
 WHERE session_id = $1
 GROUP BY tender

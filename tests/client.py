@@ -105,7 +105,7 @@ class Channels:
         sku = f"T-{uuid.uuid4().hex[:12]}-{next(_serial)}"
         body = {
             "title": f"Thing {sku}",
-            "variants": [{"sku": sku, "prices": [{"amount": price, "currency": "USD"}], **variant}],
+            "variants": [{"sku": sku, "prices": [{"amount": price, "currency": "USD"}]} | variant],
         }
         await self["admin"].ok("POST", "/v1/products", body)
         for code, quantity in (stock or {}).items():

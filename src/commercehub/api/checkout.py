@@ -74,7 +74,14 @@ def renderer(base_url: str) -> Render:
     needs_key=True,
     codes=(
         *("payment_declined", "payment_not_completed", "out_of_stock", "total_changed", "no_open_session"),
-        *("cart_already_checked_out", "empty_cart", "delivery_required", "contact_required", "tender_mismatch"),
+        *(
+            "cart_already_checked_out",
+            "version_conflict",
+            "empty_cart",
+            "delivery_required",
+            "contact_required",
+            "tender_mismatch",
+        ),
         *("register_required", "no_price", "unknown_processor", "secret_in_request"),
     ),
 )
@@ -93,6 +100,7 @@ async def check_out(call: Call, cart_id: UUID) -> Answer:
             email=given.email,
             phone=given.phone,
             expected_total=_money(given.expected_total),
+            version=call.if_match(),
         )
     stored, is_replay = await checkout.buy(call.database, call.hub.processors, request, render=call.hub.render)
     return Answer(body=stored.body.encode(), status=stored.status, headers=REPLAYED if is_replay else {})

@@ -300,10 +300,10 @@ async def _count(db: Connection, lines: list[Counted]) -> dict[str, int]:
             gtins[line.barcode] = read_barcode(line.barcode, f"/lines/{position}/barcode")
     skus = [line.sku for line in lines if line.sku is not None]
     known = await catalog.find_variants(db, skus=skus, gtin14s=list(gtins.values()))
-    by_sku = {variant.sku.lower(): variant.sku for variant in known}
+    by_sku = {catalog.folded(variant.sku): variant.sku for variant in known}
     by_gtin = {variant.gtin14: variant.sku for variant in known}
     for line in lines:
-        sku = by_sku.get(line.sku.lower()) if line.sku is not None else by_gtin.get(gtins[line.barcode or ""])
+        sku = by_sku.get(catalog.folded(line.sku)) if line.sku is not None else by_gtin.get(gtins[line.barcode or ""])
         if sku is None:
             raise fulfillment.NotOnThisList(line.sku or line.barcode or "")
         counted[sku] = counted.get(sku, 0) + line.quantity

@@ -229,7 +229,7 @@ def _report(session: payments.Session, in_drawer: int, taken: Sequence[payments.
         over_short=None if counted is None else money(counted - in_drawer),
     )
     others = [
-        TenderReport(type=each.tender, expected=money(each.captured_minor - each.refunded_minor))
+        TenderReport(type=each.tender, expected=money(each.taken_minor - each.refunded_minor))
         for each in taken
         if each.tender != "cash"
     ]
@@ -241,7 +241,7 @@ def _report(session: payments.Session, in_drawer: int, taken: Sequence[payments.
         opened_by=session.opened_by,
         opening_float=money(session.opening_float_minor),
         tenders=[cash, *others],
-        sales=money(sum(each.captured_minor for each in taken)),
+        sales=money(sum(each.taken_minor for each in taken)),
         sales_count=sum(each.sales for each in taken),
         returns=money(sum(each.refunded_minor for each in taken)),
         cash_in=money(0),

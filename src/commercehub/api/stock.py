@@ -154,8 +154,9 @@ async def list_movements(call: Call) -> Page[MovementView]:
             sku=wanted.sku,
             location_id=call.id("loc", wanted.location_id) if wanted.location_id else None,
             before_id=read_cursor(wanted.cursor, int),
-            limit=wanted.limit,
+            limit=wanted.limit + 1,
         )
+    page = found[: wanted.limit]
     return Page(
         data=[
             MovementView(
@@ -173,9 +174,9 @@ async def list_movements(call: Call) -> Page[MovementView]:
                 occurred_at=each.occurred_at,
                 recorded_at=each.recorded_at,
             )
-            for each in found
+            for each in page
         ],
-        next_cursor=write_cursor(found[-1].id) if len(found) == wanted.limit else None,
+        next_cursor=write_cursor(page[-1].id) if len(found) > wanted.limit else None,
     )
 
 
@@ -197,12 +198,13 @@ async def _move(
         known = await catalog.find_skus(db, skus=[sku for sku, _, _, _ in lines])
         moves = []
         for position, (sku, delta, kind, reason) in enumerate(lines):
-            if sku.lower() not in known:
+            found = known.get(catalog.folded(sku))
+            if found is None:
                 where = FieldError(pointer=f"/lines/{position}/sku", detail="No variant has this SKU.")
                 raise Problem("unknown_variant", f"No variant has {sku!r}.", errors=[where])
             moves.append(
                 inventory.Move(
-                    sku=known[sku.lower()].sku,
+                    sku=found.sku,
                     location_id=location_id,
                     delta=delta,
                     kind=kind,

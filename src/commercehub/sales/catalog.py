@@ -175,6 +175,11 @@ ORDER BY variant.sku
 """
 
 
+def folded(sku: str) -> str:
+    """A SKU as PostgreSQL lowers it: letter by letter, whereas Python looks at a letter's neighbours too."""
+    return "".join(["i" if letter == "\u0130" else letter.lower() for letter in sku])
+
+
 async def create_product(db: Connection, product: Product, *, now: datetime) -> None:
     """Add a product with its variants and prices. ``HandleTaken``, ``SkuTaken`` or ``BarcodeTaken``."""
     try:
@@ -213,8 +218,8 @@ async def upsert_products(db: Connection, products: Sequence[Product], *, now: d
 
 
 async def find_product_ids(db: Connection, *, handles: Sequence[str]) -> dict[str, UUID]:
-    """The ids of the products that have these handles, by handle in lower case."""
-    rows = await db.fetch(READ_PRODUCT_IDS, [handle.lower() for handle in handles])
+    """The ids of the products that have these handles, by handle as ``folded``."""
+    rows = await db.fetch(READ_PRODUCT_IDS, [folded(handle) for handle in handles])
     return {row["handle"]: row["id"] for row in rows}
 
 
@@ -225,13 +230,13 @@ async def upsert_variants(db: Connection, variants: Sequence[Variant]) -> dict[U
 
 
 async def find_skus(db: Connection, *, skus: Sequence[str]) -> dict[str, Kept]:
-    """What is kept under these SKUs, by SKU in lower case."""
-    rows = await db.fetch(READ_VARIANT_IDS, [sku.lower() for sku in skus])
+    """What is kept under these SKUs, by SKU as ``folded``."""
+    rows = await db.fetch(READ_VARIANT_IDS, [folded(sku) for sku in skus])
     return {row["key"]: Kept(sku=row["sku"], id=row["id"], product_id=row["product_id"]) for row in rows}
 
 
 async def find_barcodes(db: Connection, *, gtin14s: Sequence[str]) -> dict[str, str]:
-    """The SKU (in lower case) that each of these barcodes belongs to."""
+    """The SKU, as ``folded``, that each of these barcodes belongs to."""
     rows = await db.fetch(READ_BARCODES, list(gtin14s))
     return {row["gtin14"]: row["key"] for row in rows}
 
@@ -251,7 +256,7 @@ async def search_products(db: Connection, *, words: str | None, after_id: UUID |
 
 async def find_variants(db: Connection, *, skus: Sequence[str] = (), gtin14s: Sequence[str] = ()) -> list[Variant]:
     """The variants that have one of the SKUs, ignoring case, or one of the barcodes."""
-    rows = await db.fetch(FIND_VARIANTS, [sku.lower() for sku in skus], list(gtin14s))
+    rows = await db.fetch(FIND_VARIANTS, [folded(sku) for sku in skus], list(gtin14s))
     return [msgspec.json.decode(row["variant"], type=Variant) for row in rows]
 
 
@@ -288,7 +293,7 @@ def _taken(error: asyncpg.UniqueViolationError, product: Product) -> Exception:
         return HandleTaken(product.handle)
     if error.constraint_name == "uq_variants_gtin14":
         return BarcodeTaken(next((v.barcode or "" for v in product.variants if (v.gtin14 or "-") in known), ""))
-    return SkuTaken(next((v.sku for v in product.variants if f"({v.sku.lower()})" in known), ""))
+    return SkuTaken(next((v.sku for v in product.variants if f"({folded(v.sku)})" in known), ""))
 
 
 def _product(row: Record) -> Product:

@@ -21,14 +21,16 @@ from commercehub.events import Actor
 from commercehub.idempotency import Claim, Stored, Underway
 from commercehub.sales import carts, orders
 from commercehub.sales.carts import Cart, Owner
-from commercehub.sales.errors import CartNotFound, NoPrice
+from commercehub.sales.errors import CartNotFound, NoPrice, VersionConflict
 from commercehub.sales.orders import Contact, Order, OrderDelivery, OrderLine, OrderState
+from commercehub.sales.pricing import METHODS_WITH_ADDRESS
 from commercehub.workflows import payment_results
 from commercehub.workflows.announcing import order_event, stock_events
 from commercehub.workflows.payment_results import Render
 from commercehub.workflows.refusals import (
     REFUSALS,
     ContactRequired,
+    DeliveryNotOffered,
     DeliveryRequired,
     EmptyCart,
     OutOfStock,
@@ -56,6 +58,7 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True):
     email: str | None = None
     phone: str | None = None
     expected_total: payments.Money | None = None
+    version: int | None = None
 
 
 class Placing(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +218,9 @@ async def _find_drawer(db: Connection, checkout: Checkout, cart: Cart, shares: S
             location_id=checkout.actor.location_id,
             currency=cart.currency,
         )
+        if checkout.register_id is not None and not found:
+            location_id = checkout.actor.location_id
+            await payments.read_register(db, register_id=checkout.register_id, location_id=location_id)
     if any(share.tender.type == "cash" for share in shares):
         if not found:
             raise payments.NoOpenSession
@@ -224,6 +230,8 @@ async def _find_drawer(db: Connection, checkout: Checkout, cart: Cart, shares: S
 
 
 def _check(cart: Cart, checkout: Checkout) -> None:
+    if checkout.version not in {None, cart.version}:
+        raise VersionConflict(cart.version)
     if not cart.lines:
         raise EmptyCart
     for line in cart.lines:
@@ -231,6 +239,9 @@ def _check(cart: Cart, checkout: Checkout) -> None:
             raise NoPrice(line.sku, cart.currency)
         if line.delivery_id is None:
             raise DeliveryRequired
+        delivery = cart.deliveries[line.delivery_id]
+        if delivery.rate is None and delivery.method in METHODS_WITH_ADDRESS:
+            raise DeliveryNotOffered(delivery.method)
     if cart.channel != "store" and not (checkout.email or checkout.phone):
         raise ContactRequired
     total = payments.Money(cart.prices.total, cart.currency)

@@ -254,11 +254,6 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _key(sku: str) -> str:
-    """A SKU as PostgreSQL lowers it: letter by letter, whereas Python looks at a letter's neighbours too."""
-    return "".join(["i" if letter == "\u0130" else letter.lower() for letter in sku])
-
-
 class _Taken(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch."""
 
@@ -297,9 +292,12 @@ class _Batch:
         except asyncpg.UniqueViolationError as error:
             # Somebody gave away one of the barcodes since we looked; the next look sees to whom.
             raise Raced from error
-        kept = await catalog.find_skus(db, skus=[_key(row.sku) for row in rows])
+        kept = await catalog.find_skus(db, skus=[row.sku for row in rows])
         prices = [
-            (kept[_key(row.sku)].id, catalog.Price(currency=self._wanted.currency, amount_minor=row.price_minor))
+            (
+                kept[catalog.folded(row.sku)].id,
+                catalog.Price(currency=self._wanted.currency, amount_minor=row.price_minor),
+            )
             for row in rows
         ]
         priced = await catalog.set_prices(db, prices)
@@ -311,11 +309,11 @@ class _Batch:
     async def _acceptable(self, db: Connection) -> tuple[list[VariantRow], tuple[Refusal, ...]]:
         """The rows whose SKU and barcode are free or theirs, and why not the others."""
         product_ids = await catalog.find_product_ids(db, handles=sorted({row.handle for row in self._variants}))
-        known = await catalog.find_skus(db, skus=[_key(row.sku) for row in self._variants])
+        known = await catalog.find_skus(db, skus=[row.sku for row in self._variants])
         owners = await catalog.find_barcodes(db, gtin14s=[row.gtin14 for row in self._variants if row.gtin14])
         rows, refused = [], []
         for row in self._variants:
-            key = _key(row.sku)
+            key = catalog.folded(row.sku)
             if key in known and known[key].product_id != product_ids.get(row.handle):
                 refused.append(Refusal(line=row.line, reason=f"SKU {row.sku!r} belongs to another product"))
             elif row.gtin14 is not None and owners.get(row.gtin14, key) != key:
@@ -331,14 +329,16 @@ class _Batch:
         if self._wanted.location_id is None:
             return set()
         openings = [
-            inventory.Opening(sku=kept[_key(row.sku)].sku, location_id=self._wanted.location_id, quantity=row.quantity)
+            inventory.Opening(
+                sku=kept[catalog.folded(row.sku)].sku, location_id=self._wanted.location_id, quantity=row.quantity
+            )
             for row in rows
             if row.quantity is not None
         ]
         opened = await inventory.open_stock(
             db, openings, actor=self._wanted.actor.name, channel=self._wanted.actor.channel, now=now
         )
-        return {kept[_key(sku)].id for sku in opened}
+        return {kept[catalog.folded(sku)].id for sku in opened}
 
     def _product(self, row: ProductRow) -> catalog.Product:
         return catalog.Product(

@@ -210,6 +210,46 @@ async def test_cash_needs_an_open_drawer(till: Channel, channels: Channels, draw
     assert (answer.status_code, answer.json()["code"]) == (409, "no_open_session")
 
 
+async def test_a_register_that_is_not_here_is_not_found_whatever_pays(till: Channel, channels: Channels) -> None:
+    cart = await till.cart({"sku": await channels.product({"S1": 1})})
+    nowhere = ids.show("reg", ids.new())
+    assert (await till.check_out(cart, CARD, more={"register_id": nowhere})).status_code == 404
+
+
+async def test_a_parcel_that_has_no_price_in_the_currency_is_not_sent(app: Channel, channels: Channels) -> None:
+    cart = await app.ok("POST", "/v1/carts", {"currency": "JPY"})
+    sku = await channels.product({"DC1": 1}, prices=[{"amount": 900, "currency": "JPY"}])
+    place = {"method": "ship", "address": SHIP_TO}
+    await app.send("PUT", f"/v1/carts/{cart['id']}/delivery", place, token=cart["token"])
+    await app.ok("POST", f"/v1/carts/{cart['id']}/lines", {"sku": sku}, token=cart["token"])
+    answer = await app.check_out(cart, CARD)
+    assert (answer.status_code, answer.json()["code"]) in {(422, "delivery_not_offered"), (422, "delivery_required")}
+
+
+async def test_a_checkout_of_a_version_that_is_gone_is_refused(app: Channel, channels: Channels) -> None:
+    cart = await app.cart({"sku": await channels.product({"DC1": 1})}, ship=True)
+    answer = await app.check_out(cart, CARD, headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.json()["code"]) == (412, "version_conflict")
+
+
+async def test_a_card_sale_stands_in_the_report_before_it_is_captured(
+    till: Channel, channels: Channels, drawer: str
+) -> None:
+    cart = await till.cart({"sku": await channels.product({"S1": 1}, price=1000, tax_class="exempt")})
+    assert (await till.check_out(cart, CARD, more={"register_id": drawer})).status_code == 201
+    report = await till.ok("GET", f"/v1/registers/{drawer}/sessions/current")
+    assert {each["type"]: each["expected"]["amount"] for each in report["tenders"]} == {"cash": 0, "card": 1000}
+
+
+async def test_a_sku_is_found_as_the_database_folds_its_case(channels: Channels) -> None:
+    place = await channels.location("DC1")
+    for sku in ("ΤΑΣ-1Σ", "İX1"):
+        price = [{"amount": 1, "currency": "USD"}]
+        await channels["admin"].ok("POST", "/v1/products", {"title": sku, "variants": [{"sku": sku, "prices": price}]})
+        receipt = {"location_id": place, "lines": [{"sku": sku, "quantity": 1}]}
+        assert (await channels["admin"].post("/v1/stock/receipts", receipt)).status_code == 201
+
+
 async def test_cash_is_for_tills(app: Channel, channels: Channels) -> None:
     cart = await app.cart({"sku": await channels.product({"DC1": 1})}, ship=True)
     assert (await app.check_out(cart, CASH)).status_code == 403
