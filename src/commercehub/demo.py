@@ -46,6 +46,8 @@ MINE_MIN: Final = 1_024
 """The first port that is not kept for root."""
 HOST: Final = "127.0.0.1"
 READY_SECONDS_MAX: Final = 30
+STOP_SECONDS_MAX: Final = 6
+"""For requests under way: a processor has five seconds to answer."""
 POOL_SIZE: Final = 12
 # Wide: a test may send hundreds of requests a second.
 RATE_LIMIT_PER_SECOND: Final = 20_000
@@ -247,6 +249,8 @@ def api_command(port: str | int, *, workers: int) -> tuple[str, ...]:
         *(sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--no-ws", "--http", "1"),
         *("--host", HOST, "--port", str(port), "--workers", str(workers), "--backlog", "4096"),
         *("--respawn-failed-workers", "--respawn-interval", "0.2", "--log-level", "warning"),
+        # A worker that is told to stop before it has quite started would never hear of it.
+        *("--workers-kill-timeout", str(STOP_SECONDS_MAX)),
         "commercehub.app:create_app",
     )
 

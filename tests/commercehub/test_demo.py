@@ -3,6 +3,7 @@
 One hub serves the whole file, in the order of a day with it, since each start takes seconds.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -21,9 +22,14 @@ from typing import Any
 import httpx
 import pytest
 
+from commercehub import migrations
+from commercehub.auth import Keyring
+from commercehub.database import Database
 from commercehub.seed import planting
 from tests.client import SHIP_TO
 from tests.commercehub.embedded.observing import is_alive, needs_linux, processes_in
+from tests.conftest import SECRET, on_database, run_on
+from tests.serving import findings
 
 COMMAND = (sys.executable, "-m", "commercehub.cli", "demo")
 FIRST_SECONDS_MAX = 60
@@ -316,3 +322,57 @@ def _run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
         timeout=20,
         check=False,
     )
+
+
+# What the demo plants, on databases of the suite.
+
+
+@pytest.fixture(scope="module")
+def planted_url(make_database: Callable[[str], str]) -> str:
+    return make_database("demo_planted")
+
+
+@pytest.fixture(scope="module")
+def empty_url(server_url: str, worker_id: str) -> str:
+    name = f"hub_{worker_id}_demo_empty"
+    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    asyncio.run(run_on(server_url, drop, f"CREATE DATABASE {name}"))
+    migrations.upgrade(on_database(server_url, name))
+    return on_database(server_url, name)
+
+
+async def test_a_database_that_outlives_its_folder_learns_the_keys_of_the_next(planted_url: str) -> None:
+    database = await Database.connect(planted_url, pool_size=2)
+    try:
+        for _ in range(2):
+            assert not await planting.plant(database, secret="another folder's secret, as long as one")
+        keyring = Keyring(database)
+        for secret in (SECRET, "another folder's secret, as long as one"):
+            for name in planting.KEYS:
+                principal = await keyring.verify(planting.demo_secret(secret, name))
+                assert principal is not None
+                assert principal.role is planting.KEYS[name].role
+        async with database.connection() as db:
+            assert await db.fetchval("SELECT count(*) FROM commercehub.api_keys") == 2 * len(planting.KEYS)
+    finally:
+        await database.close()
+
+
+async def test_a_planting_that_was_cut_short_is_begun_again_and_doubles_nothing(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await Database.connect(empty_url, pool_size=2)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(planting, "_plant_channels", None)  # as if it were killed before its last step
+            with pytest.raises(TypeError):
+                await planting.plant(database, secret=SECRET)
+        assert await planting.plant(database, secret=SECRET)
+        assert not await planting.plant(database, secret=SECRET)
+        async with database.connection() as db:
+            assert await findings(db) == []
+            assert await db.fetchval("SELECT count(*) FROM commercehub.variants") == 120
+            assert await db.fetchval("SELECT count(*) FROM inventory.locations") == 4
+            assert await db.fetchval("SELECT sum(on_hand) FROM inventory.positions WHERE sku = 'TEE-S'") == 216
+    finally:
+        await database.close()

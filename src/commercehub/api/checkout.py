@@ -77,6 +77,7 @@ def renderer(base_url: str) -> Render:
         *(
             "cart_already_checked_out",
             "version_conflict",
+            "delivery_not_offered",
             "empty_cart",
             "delivery_required",
             "contact_required",

@@ -11,7 +11,7 @@ from commercehub.embedded.home import Home, own_folder
 from commercehub.embedded.supervisor import POLL_SECONDS, Child, Supervisor
 
 PORT = 5432  # of a socket it is but a part of the name
-CONNECTIONS_MAX = 100
+CONNECTIONS_MAX = 200
 SHARED_BUFFERS = "256MB"
 START_SECONDS_MAX = 60.0  # recovery after a crash included
 STOP_SECONDS_MAX = 15.0

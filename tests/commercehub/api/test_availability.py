@@ -1,5 +1,6 @@
 """What can be had where, and which place has all of it at once."""
 
+import itertools
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -96,12 +97,14 @@ async def test_availability_without_a_sku_is_refused(app: Channel) -> None:
 # --- places -----------------------------------------------------------------------------------------------------------
 
 BUENOS_AIRES = (-34.6037, -58.3816)
+_wests = itertools.count()
+"""Places of different tests lie 300 km apart, so that none is near another's."""
 
 
 @pytest.fixture
 async def nearby(admin: Channel) -> list[str]:
     """Three new stores at 0, some 11 and some 111 km from a place of the test's own; the last does pickup."""
-    west = -60 - uuid.uuid4().int % 100_000 / 1_000
+    west = -179 + 8 * next(_wests)
     stores = []
     for distance, capabilities in ((0.0, ["ship"]), (0.1, ["ship", "returns"]), (1.0, ["ship", "pickup"])):
         code = f"N-{uuid.uuid4().hex[:12]}"
