@@ -10,6 +10,7 @@ from asyncpg import Connection
 
 from commercehub import ids
 from commercehub.database import Database
+from commercehub.workflows.parts import Hub
 from tests.client import Channel, Channels
 from tests.faults.conftest import Complete
 from tests.serving import Books, done, findings
@@ -210,3 +211,27 @@ async def _traces(db: Connection, order_id: Any) -> set[int]:
 async def _until_charged(books: Books, database: Database, answer: httpx.Response) -> None:
     while not await books.payments(database, [_order_id(answer)]):  # a slow one charges after we stopped waiting
         await asyncio.sleep(0.1)
+
+
+async def test_money_promised_after_the_order_was_given_up_is_let_go_of(
+    app: Channel,
+    channels: Channels,
+    hub: Hub,
+    api: httpx.AsyncClient,
+    database: Database,
+    books: Books,
+    cart: Any,
+    complete: Complete,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served: Any = api._transport
+    monkeypatch.setattr(served.app.state.hub.processors["sandbox"], "_call_seconds_max", 5.0)
+    buying = asyncio.create_task(app.check_out(cart, _card("pm_slow")))
+    await asyncio.sleep(0.3)
+    await complete()
+    answer = await buying
+    assert (answer.status_code, answer.json()["code"]) == (402, "payment_not_completed")
+    async with database.connection() as db:
+        (order,) = await db.fetch(READ_ORDER, _cart_id(cart))
+    (payment,) = await books.payments(database, [order["id"]])
+    assert done(payment) == [("authorize", "succeeded"), ("void", "succeeded")]

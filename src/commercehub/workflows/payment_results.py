@@ -29,6 +29,7 @@ from payments.processors import Processor
 
 CARRIED_OUT: Final = "carry_out"
 DUE_BATCH: Final = 50
+FAILED_STATUS: Final = 402
 
 log = structlog.get_logger()
 
@@ -135,7 +136,20 @@ async def ask_and_finalize(
     async def work(db: Connection, now: datetime) -> Stored:
         return await finalize(db, heard, order_id=order_id, now=now, render=render)
 
-    return await database.transaction(work)
+    answer = await database.transaction(work)
+    if answer.status == FAILED_STATUS and heard.fact.state is payments.OperationState.SUCCEEDED:
+        await _let_go_of_late_success(processor, operation, heard.fact)
+    return answer
+
+
+async def _let_go_of_late_success(processor: Processor, operation: payments.OpenOperation, fact: payments.Fact) -> None:
+    """The processor promised the money after the completer had given the order up: nobody will take it, so void it."""
+    request = replace(
+        _request(operation), key=f"{operation.operation_id}:late", processor_reference=fact.processor_reference
+    )
+    outcome = await processor.void(request)
+    tell = log.warning if isinstance(outcome, processors.Succeeded) else log.error
+    tell("payment.late_success_voided", intent_id=str(operation.intent_id), outcome=type(outcome).__name__)
 
 
 async def answer_as_it_is(database: Database, *, order_id: UUID, render: Render) -> Stored:
@@ -157,7 +171,7 @@ async def finalize(db: Connection, heard: Heard, *, order_id: UUID, now: datetim
         order = await orders.read_order(db, order_id=order_id, owner=Owner())
         work = await fulfillment.read_fulfillments_of(db, references=[order_id])
         if order.state is OrderState.FAILED:
-            return Stored(402, render.declined(order, heard.fact.decline_code))
+            return Stored(FAILED_STATUS, render.declined(order, heard.fact.decline_code))
         return Stored(201, render.order(order, work, None))
     recorded = await payments.record(db, [heard.fact], now=now)
     if not recorded:
@@ -243,7 +257,7 @@ async def _fail(db: Connection, order: Order, fact: payments.Fact, *, now: datet
         changes=changes,
         now=now,
     )
-    stored = Stored(402, render.declined(order, fact.decline_code))
+    stored = Stored(FAILED_STATUS, render.declined(order, fact.decline_code))
     await idempotency.settle(db, [(order.id, stored)])
     return stored
 
