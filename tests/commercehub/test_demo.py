@@ -194,6 +194,24 @@ def test_the_file_holds_what_a_client_needs_and_only_its_owner_reads_it(demo: De
     assert document["mailbox_url"].startswith(document["base_url"])
 
 
+def test_the_readme_sells_as_it_says(demo: Demo, repository: Path) -> None:
+    block = (repository / "README.md").read_text().partition("<!-- sell -->\n```sh\n")[2].partition("\n```")[0]
+    done = subprocess.run(
+        ["sh", "-e"],
+        input=block,
+        env=environ(demo.folder),
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert [told[2], *told[3:9]] == ["authorized", "picking", "picked", "packed", "shipped", "delivered", "completed"]
+    assert told[9:11] == ["paid", "open"]
+
+
 def test_every_key_works(demo: Demo) -> None:
     for key in planting.KEYS:
         assert demo.ask(key, "GET", "/v1/products?limit=1")["data"]
