@@ -47,7 +47,6 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     tender: str
     taken_minor: int
     refunded_minor: int
-    sales: int
 
 
 _SESSION: Final = """id, register_id, currency, opening_float_minor, expected_minor, counted_minor, opened_by, opened_at,
@@ -120,12 +119,16 @@ IN_DRAWER = "SELECT coalesce(sum(amount_minor), 0)::bigint FROM payments.entries
 
 TAKEN = """
 SELECT tender, sum(authorized_minor - voided_minor)::bigint AS taken_minor,
-       sum(refunded_minor)::bigint AS refunded_minor,
-       count(*) FILTER (WHERE authorized_minor > voided_minor) AS sales
+       sum(refunded_minor)::bigint AS refunded_minor
 FROM payments.intents
 WHERE session_id = $1
 GROUP BY tender
 ORDER BY tender
+"""
+
+
+COUNT_SALES = """
+SELECT count(DISTINCT reference) FROM payments.intents WHERE session_id = $1 AND authorized_minor > voided_minor
 """
 
 
@@ -230,6 +233,12 @@ async def read_taken(db: Connection, *, session_id: UUID) -> list[Taken]:
     """What each kind of tender brought during a session."""
     rows = await db.fetch(TAKEN, session_id)
     return [msgspec.convert(dict(row), Taken) for row in rows]
+
+
+async def count_sales(db: Connection, *, session_id: UUID) -> int:
+    """How many sales a session took money for, however many tenders each was paid with."""
+    count: int = await db.fetchval(COUNT_SALES, session_id)
+    return count
 
 
 def _session(row: Record | None) -> Session:

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection, Record
 
-from payments import ledger
+from payments import cash, ledger
 from payments.errors import IntentSettled
 
 FIRST_TRY_AFTER: Final = timedelta(seconds=20)
@@ -371,10 +371,13 @@ async def open_intents(db: Connection, intents: Sequence[NewIntent], *, now: dat
 async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *, now: datetime) -> None:
     """The local tenders that waited for a remote one are money in hand now; each with the id of its capture.
 
-    ``IntentSettled`` for one that does not wait any more.
+    Cash whose drawer was counted meanwhile lay in it: it was what the count had over. ``IntentSettled`` for one that
+    does not wait any more.
     """
     if not intents:
         return
+    drawers = {intent.session_id for intent, _ in intents if intent.session_id is not None}
+    still_open = set(await cash.share_sessions(db, session_ids=sorted(drawers))) if drawers else set()
     rows = await db.fetch(
         SETTLE,
         [intent.id for intent, _ in intents],
@@ -383,7 +386,13 @@ async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *
             entry
             for intent, operation_id in intents
             for entry in _entries(
-                operation_id, _account(None, intent.session_id), intent.amount_minor, intent.currency, intent.reference
+                operation_id,
+                ledger.OVER_SHORT
+                if intent.session_id is not None and intent.session_id not in still_open
+                else _account(None, intent.session_id),
+                intent.amount_minor,
+                intent.currency,
+                intent.reference,
             )
         ),
         now,

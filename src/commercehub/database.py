@@ -100,7 +100,7 @@ class Database:
         try:
             # The pool's proxy has every method of the connection that it stands for.
             yield cast("Connection", connection)
-        except (OSError, asyncpg.InterfaceError, *LOST) as error:
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, *LOST) as error:
             if isinstance(error, asyncpg.InterfaceError) and not _is_gone(connection):
                 raise
             raise DatabaseUnavailable(str(error)) from error

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import urllib.error
@@ -237,6 +238,8 @@ def _children(home: Home, configured: Settings) -> list[Child]:
             name="jobs",
             argv=(sys.executable, "-m", "commercehub.worker"),
             environ=environ,
+            # Jobs are taken up again wherever they were cut off, so an orphan need not end them well.
+            orphan_signal=signal.SIGKILL,
             ready=lambda _: True,
             ready_seconds_max=READY_SECONDS_MAX,
         ),

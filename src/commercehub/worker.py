@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from typing import Final
 
 from arq.connections import ArqRedis
 
@@ -11,6 +12,8 @@ from commercehub import jobs, settings
 from commercehub.app import configure_logging, open_hub
 from commercehub.jobs import relay
 from commercehub.settings import Settings
+
+END_SECONDS_MAX: Final = 5.0
 
 
 async def run_jobs(given: Settings) -> None:
@@ -31,7 +34,8 @@ async def run_jobs(given: Settings) -> None:
         await stop.wait()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Whatever does not end is cut off: every job is taken up again by whoever works next.
+        await asyncio.wait(tasks, timeout=END_SECONDS_MAX)
         if queue is not None:
             await queue.aclose()
 

@@ -151,7 +151,7 @@ async def open_session(call: Call, register_id: UUID) -> Answer:
             actor=call.actor.name,
             now=now,
         )
-        return _report(session, amount, [])
+        return _report(session, amount, [], sales=0)
 
     return await call.once(work, status=201, subject=register_id, needs_key=True)
 
@@ -169,7 +169,8 @@ async def get_session(call: Call, register_id: UUID) -> SessionReport:
         await _register_here(call, db, register_id)
         session = await payments.read_open_session(db, register_id=register_id)
         expected = await payments.read_drawer(db, session_id=session.id)
-        return _report(session, expected, await payments.read_taken(db, session_id=session.id))
+        taken = await payments.read_taken(db, session_id=session.id)
+        return _report(session, expected, taken, sales=await payments.count_sales(db, session_id=session.id))
 
 
 @route(
@@ -202,7 +203,8 @@ async def close_session(call: Call, register_id: UUID) -> Answer:
             now=now,
         )
         taken = await payments.read_taken(db, session_id=session.id)
-        return _report(session, session.expected_minor or 0, taken)
+        sales = await payments.count_sales(db, session_id=session.id)
+        return _report(session, session.expected_minor or 0, taken, sales=sales)
 
     return await call.once(work, subject=register_id, needs_key=True)
 
@@ -217,7 +219,7 @@ def _register(register: payments.Register) -> RegisterView:
     )
 
 
-def _report(session: payments.Session, in_drawer: int, taken: Sequence[payments.Taken]) -> SessionReport:
+def _report(session: payments.Session, in_drawer: int, taken: Sequence[payments.Taken], *, sales: int) -> SessionReport:
     def money(amount: int) -> Money:
         return Money(amount, session.currency)
 
@@ -242,7 +244,7 @@ def _report(session: payments.Session, in_drawer: int, taken: Sequence[payments.
         opening_float=money(session.opening_float_minor),
         tenders=[cash, *others],
         sales=money(sum(each.taken_minor for each in taken)),
-        sales_count=sum(each.sales for each in taken),
+        sales_count=sales,
         returns=money(sum(each.refunded_minor for each in taken)),
         cash_in=money(0),
         cash_out=money(0),

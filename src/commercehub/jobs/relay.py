@@ -152,10 +152,14 @@ async def run_queue(hub: Hub, redis_settings: RedisSettings) -> None:
         begun = asyncio.get_running_loop().time()
         try:
             await worker.async_run()
-        except Exception as error:  # noqa: BLE001 - whatever ails Redis, it is tried again
+        except Exception as error:
             if not is_told or asyncio.get_running_loop().time() > begun + RETRY_SECONDS:
                 log.warning("queue.unreachable", error=repr(error))
             is_told = True
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # Asked to end while Redis ended too: arq's own error came instead of the cancellation.
+                raise asyncio.CancelledError from error
         finally:
             # Not by worker.close(): it raises what its jobs raise, and that would end this loop.
             for task in worker.tasks.values():

@@ -365,7 +365,11 @@ async def resolve_due(database: Database, processor_by_name: Mapping[str, Proces
 
     due = await database.transaction(take)
     for operation in due:
-        await resolve(database, processor_by_name, operation, render=render)
+        try:
+            await resolve(database, processor_by_name, operation, render=render)
+        except Exception:
+            # One that cannot be asked about must not keep the others; it comes up again in its turn.
+            log.exception("payment.not_resolved", operation_id=str(operation.operation_id))
     return len(due)
 
 

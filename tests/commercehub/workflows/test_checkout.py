@@ -7,8 +7,11 @@ import httpx
 import pytest
 from asyncpg import Connection
 
+import payments
 from commercehub import ids
 from commercehub.database import Database
+from commercehub.jobs import orders
+from commercehub.workflows.parts import Hub
 from tests.client import SHIP_TO, Channel, Channels, Statements
 
 CARD = {"type": "card", "payment_method": "pm_ok"}
@@ -344,3 +347,32 @@ async def _tables_with(db: Connection, text: str) -> set[str]:
             f"SELECT EXISTS (SELECT FROM {row['name']} AS t WHERE t::text LIKE '%' || $1 || '%')", text
         )
     }
+
+
+async def test_cash_that_was_counted_before_its_sale_was_known_is_what_the_count_had_over(
+    till: Channel, channels: Channels, drawer: str, hub: Hub
+) -> None:
+    cart = await till.cart({"sku": await channels.product({"S1": 2}, price=1000, tax_class="exempt")})
+    part = {"type": "cash", "amount": {"amount": 400, "currency": "USD"}}
+    waiting = await till.check_out(
+        cart, part, {"type": "card", "payment_method": "pm_requires_action"}, more={"register_id": drawer}
+    )
+    counted = {"counted": {"amount": 400, "currency": "USD"}}
+    report = await till.ok("POST", f"/v1/registers/{drawer}/sessions/current/close", counted)
+    assert report["tenders"][0]["over_short"]["amount"] == 400
+    async with httpx.AsyncClient(trust_env=False) as payer:
+        await payer.post(waiting.json()["next_action"]["url"], data={"decision": "approve"})
+    async with hub.database.connection() as db:
+        await db.execute("UPDATE payments.open_operations SET next_try_at = now()")
+    await orders.resolve_payments(hub)
+    assert (await till.ok("GET", f"/v1/orders/{waiting.json()['id']}"))["state"] == "completed"
+    async with hub.database.connection() as db:
+        assert await payments.verify(db) == []
+
+
+async def test_a_sale_paid_in_three_ways_is_one_sale(till: Channel, channels: Channels, drawer: str) -> None:
+    cart = await till.cart({"sku": await channels.product({"S1": 2}, price=1000, tax_class="exempt")})
+    part = {"type": "cash", "amount": {"amount": 300, "currency": "USD"}}
+    assert (await till.check_out(cart, part, part, CASH, more={"register_id": drawer})).status_code == 201
+    report = await till.ok("GET", f"/v1/registers/{drawer}/sessions/current")
+    assert (report["sales_count"], report["sales"]["amount"]) == (1, 1000)
