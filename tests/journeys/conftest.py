@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from commercehub.jobs import housekeeping
+from commercehub.sales import shopify
 from commercehub.workflows.parts import Hub
 from tests.client import Channels
 
@@ -33,6 +34,7 @@ async def book(hub: Hub, channels: Channels, api: httpx.AsyncClient, repository:
         operation = await channels["admin"].ok("GET", f"/v1/operations/{begun.json()['id']}")
         assert (operation["state"], operation["refused"]) == ("succeeded", []), operation
         await asyncio.sleep(0)
-    products = await channels["admin"].ok("GET", "/v1/products?q=97")
-    variants = [variant for product in products["data"] for variant in product["variants"]]
-    return next(variant for variant in variants if variant["barcode"])
+    row = next(
+        row for row in shopify.read(content, currency="USD") if isinstance(row, shopify.VariantRow) and row.gtin14
+    )
+    return dict((await channels["admin"].ok("GET", f"/v1/variants?sku={row.sku}"))["data"][0])
