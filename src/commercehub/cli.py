@@ -22,8 +22,8 @@ ROOMS: Final = ("inventory", "payments", "fulfillment")
 CURRENCY_LETTERS: Final = 3
 
 IS_MADE = "SELECT to_regclass('commercehub.alembic_version') IS NOT NULL"
-# A process per core, and each file in one of them: its fixtures are made once.
-SUITE: Final = ("-n", "auto", "--dist", "loadfile")
+# A process more than there are cores, since some tests only wait; each file in one of them, its fixtures made once.
+SUITE: Final = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile")
 
 
 class UserError(Exception):
