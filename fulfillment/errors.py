@@ -34,6 +34,14 @@ class NotOnThisList(FulfillmentError):
         self.sku = sku
 
 
+class WrongPickupCode(FulfillmentError):
+    """The code belongs to something else, or to nothing."""
+
+    def __init__(self, fulfillment_id: UUID) -> None:
+        super().__init__(str(fulfillment_id))
+        self.fulfillment_id = fulfillment_id
+
+
 class UnaccountedUnits(FulfillmentError):
     """Picked units do not add up to what the fulfillment asks for."""
 

@@ -21,7 +21,16 @@ class State(StrEnum):
     PACKED = "packed"
     SHIPPED = "shipped"
     DELIVERED = "delivered"
+    READY = "ready"
+    HANDED_OVER = "handed_over"
     CANCELLED = "cancelled"
+
+
+class Kind(StrEnum):
+    """How the goods reach the customer, which decides the steps."""
+
+    SHIP = "ship"
+    PICKUP = "pickup"
 
 
 SHIP_MOVES: Final[Mapping[State, frozenset[State]]] = {
@@ -35,8 +44,22 @@ SHIP_MOVES: Final[Mapping[State, frozenset[State]]] = {
 }
 """The machine of ``ship`` and ``express``."""
 
-DONE: Final = frozenset({State.DELIVERED, State.CANCELLED})
+PICKUP_MOVES: Final[Mapping[State, frozenset[State]]] = {
+    State.OPEN: frozenset({State.PICKING, State.CANCELLED}),
+    State.PICKING: frozenset({State.PICKED, State.CANCELLED}),
+    State.PICKED: frozenset({State.READY, State.CANCELLED}),
+    State.READY: frozenset({State.HANDED_OVER, State.CANCELLED}),
+    State.HANDED_OVER: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+"""The machine of ``pickup``."""
+
+MOVES: Final[Mapping[Kind, Mapping[State, frozenset[State]]]] = {Kind.SHIP: SHIP_MOVES, Kind.PICKUP: PICKUP_MOVES}
+
+DONE: Final = frozenset({State.DELIVERED, State.HANDED_OVER, State.CANCELLED})
 UNPICKED: Final = frozenset({State.OPEN, State.PICKING})
+LEFT: Final = frozenset({State.SHIPPED, State.DELIVERED, State.HANDED_OVER})
+"""Where the goods are not ours any more."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,17 +72,19 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fulfillment(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done at one location for one reference."""
+    """What is to be done at one location for one reference. ``collect_by``: until when a pickup that is ready is kept."""
 
     id: UUID
     reference: UUID
-    kind: str
+    kind: Kind
     method: str
     location_id: UUID
     state: State
     version: int
     created_at: datetime
     lines: tuple[Line, ...]
+    collect_by: datetime | None = None
+    cancel_reason: str | None = None
 
 
 class Parcel(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +107,7 @@ SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::int[], $10::text[], $11::bigint
 """
 
 _COLUMNS: Final = """work.id, work.reference, work.kind, work.method, work.location_id, work.state, work.version,
-    work.created_at,
+    work.created_at, work.collect_by, work.cancel_reason,
     (SELECT coalesce(json_agg(json_build_object('line_id', line.line_id, 'sku', line.sku, 'quantity', line.quantity,
                                                 'picked', line.picked) ORDER BY line.position), '[]')
      FROM fulfillment.lines AS line WHERE line.fulfillment_id = work.id) AS lines"""
@@ -123,6 +148,21 @@ UPDATE fulfillment.lines AS line
 SET picked = given.quantity
 FROM unnest($2::uuid[], $3::bigint[]) AS given (line_id, quantity)
 WHERE line.fulfillment_id = $1 AND line.line_id = given.line_id
+"""
+
+# A line cannot ask for nothing: the last unit takes the line with it.
+DROP_UNITS = """
+WITH given AS (
+    SELECT * FROM unnest($2::uuid[], $3::bigint[]) AS given (line_id, quantity)
+),
+gone AS (
+    DELETE FROM fulfillment.lines AS line USING given
+    WHERE line.fulfillment_id = $1 AND line.line_id = given.line_id AND line.quantity = given.quantity
+)
+UPDATE fulfillment.lines AS line
+SET quantity = line.quantity - given.quantity
+FROM given
+WHERE line.fulfillment_id = $1 AND line.line_id = given.line_id AND line.quantity > given.quantity
 """
 
 PACK = """
@@ -198,8 +238,8 @@ async def list_fulfillments(
 
 
 def check_move(fulfillment: Fulfillment, wanted: State) -> None:
-    """Raise ``InvalidTransition``, naming what is allowed, where the machine knows no such step."""
-    allowed = SHIP_MOVES[fulfillment.state]
+    """Raise ``InvalidTransition``, naming what is allowed, where the machine of its kind knows no such step."""
+    allowed = MOVES[fulfillment.kind][fulfillment.state]
     if wanted not in allowed:
         raise InvalidTransition(fulfillment.state, wanted, allowed)
 
@@ -209,10 +249,11 @@ async def move(
 ) -> None:
     """Take a locked fulfillment one step further, or raise ``InvalidTransition``."""
     check_move(fulfillment, to)
-    leaving = [state.value for state, allowed in SHIP_MOVES.items() if to in allowed]
+    moves = MOVES[fulfillment.kind]
+    leaving = [state.value for state, allowed in moves.items() if to in allowed]
     moved = await db.fetch(MOVE, [fulfillment.id], to.value, leaving, cancel_reason, now)
     if not moved:
-        raise InvalidTransition(fulfillment.state, to, SHIP_MOVES[fulfillment.state])
+        raise InvalidTransition(fulfillment.state, to, moves[fulfillment.state])
 
 
 async def cancel_all(db: Connection, *, fulfillment_ids: Sequence[UUID], reason: str, now: datetime) -> list[UUID]:
@@ -220,6 +261,14 @@ async def cancel_all(db: Connection, *, fulfillment_ids: Sequence[UUID], reason:
     leaving = [state.value for state in UNPICKED]
     rows = await db.fetch(MOVE, list(fulfillment_ids), State.CANCELLED.value, leaving, reason, now)
     return [row["id"] for row in rows]
+
+
+async def drop_units(db: Connection, *, fulfillment_id: UUID, units: Mapping[UUID, int]) -> None:
+    """Ask for fewer units of lines whose work is locked; a line that nothing is left of is gone.
+
+    Whoever drops every unit cancels the work instead.
+    """
+    await db.execute(DROP_UNITS, fulfillment_id, list(units), list(units.values()))
 
 
 async def write_picked(db: Connection, *, fulfillment_id: UUID, picked: Mapping[UUID, int]) -> None:
@@ -253,11 +302,13 @@ def _fulfillment(row: Record) -> Fulfillment:
     return Fulfillment(
         id=row["id"],
         reference=row["reference"],
-        kind=row["kind"],
+        kind=Kind(row["kind"]),
         method=row["method"],
         location_id=row["location_id"],
         state=State(row["state"]),
         version=row["version"],
         created_at=row["created_at"],
         lines=tuple(msgspec.json.decode(row["lines"], type=list[Line])),
+        collect_by=row["collect_by"],
+        cancel_reason=row["cancel_reason"],
     )

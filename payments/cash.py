@@ -117,11 +117,21 @@ RETURNING {_SESSION}
 
 IN_DRAWER = "SELECT coalesce(sum(amount_minor), 0)::bigint FROM payments.entries WHERE account = $1"
 
+# What was given back belongs to the session that gave it, whichever took it. A refund that is refused gave nothing.
 TAKEN = """
-SELECT tender, sum(authorized_minor - voided_minor)::bigint AS taken_minor,
-       sum(refunded_minor)::bigint AS refunded_minor
-FROM payments.intents
-WHERE session_id = $1
+SELECT tender, sum(taken)::bigint AS taken_minor, sum(refunded)::bigint AS refunded_minor
+FROM (
+    SELECT tender, authorized_minor - voided_minor AS taken, 0 AS refunded
+    FROM payments.intents WHERE session_id = $1
+    UNION ALL
+    SELECT intent.tender, 0, refund.amount_minor
+    FROM payments.refunds AS refund
+    JOIN payments.intents AS intent ON intent.id = refund.intent_id
+    WHERE refund.session_id = $1 AND NOT EXISTS (
+        SELECT FROM payments.operations
+        WHERE operation_id = refund.id AND intent_id = intent.id AND state IN ('declined', 'failed')
+    )
+) AS moved
 GROUP BY tender
 ORDER BY tender
 """

@@ -11,6 +11,26 @@ class NoOpenSession(PaymentError):
     """Cash needs an open drawer, and there is none in this currency."""
 
 
+class StoredValueNotFound(PaymentError):
+    """There is no such gift card."""
+
+
+class StoredValueSpent(PaymentError):
+    """The gift card or the credit has not enough left, or has ended, since it was looked at."""
+
+
+class NothingToRefund(PaymentError):
+    """All that was paid was given back already, or nothing was paid."""
+
+
+class RefundTooLarge(PaymentError):
+    """More than what was paid and not yet given back."""
+
+    def __init__(self, left_minor: int) -> None:
+        super().__init__(str(left_minor))
+        self.left_minor = left_minor
+
+
 class RegisterNotFound(PaymentError):
     """No register has this id at the caller's location."""
 

@@ -13,10 +13,10 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection, Record
 
-from payments import cash, ledger
+from payments import cash, ledger, stored_value
 from payments.errors import IntentSettled
 
-FIRST_TRY_AFTER: Final = timedelta(seconds=20)
+FIRST_TRY_AFTER: Final = timedelta(seconds=10)
 """How long a flow may take before the completer asks after an operation: longer than any call to a processor."""
 RETRY_DELAY_SECONDS_MAX: Final = 300
 
@@ -39,8 +39,9 @@ MOVES: Final[Mapping[IntentState, frozenset[IntentState]]] = {
     IntentState.AUTHORIZED: frozenset({IntentState.AUTHORIZED, IntentState.CAPTURED, IntentState.VOIDED}),
     IntentState.CAPTURED: frozenset({IntentState.CAPTURED}),
     IntentState.VOIDED: frozenset(),
-    IntentState.DECLINED: frozenset(),
-    IntentState.FAILED: frozenset(),
+    # By ``record_late`` alone: money that came after nobody waited for it any more, and is let go of again.
+    IntentState.DECLINED: frozenset({IntentState.AUTHORIZED}),
+    IntentState.FAILED: frozenset({IntentState.AUTHORIZED}),
 }
 
 
@@ -77,6 +78,7 @@ class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
     amount_minor: int
     tendered_minor: int | None = None
     session_id: UUID | None = None
+    stored_value_id: UUID | None = None
     processor: str | None = None
     payment_method: str | None = None
     settle: bool = False
@@ -91,6 +93,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     processor: str | None
     processor_reference: str | None
     session_id: UUID | None
+    stored_value_id: UUID | None = None
     currency: str
     amount_minor: int
     tendered_minor: int | None
@@ -99,6 +102,13 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     captured_minor: int = 0
     voided_minor: int = 0
     refunded_minor: int = 0
+
+    @property
+    def covered_minor(self) -> int:
+        """What of the amount need not be asked for: it is paid, promised, or being asked for already."""
+        if self.state in {IntentState.PENDING, IntentState.UNKNOWN}:
+            return self.amount_minor
+        return self.authorized_minor - self.voided_minor
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +137,9 @@ class OpenOperation(msgspec.Struct, frozen=True, kw_only=True):
     processor_reference: str | None
     payment_method: str | None
     attempts: int
+    begun_at: datetime | None = None
+    action_url: str | None = None
+    given_up: bool = False
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +150,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     processor_reference: str | None = None
     decline_code: str | None = None
     detail: str | None = None
+    action_url: str | None = None
+    """Where the payer has to go, if anywhere."""
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,22 +163,23 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _INTENT: Final = """intent.id, intent.reference, intent.tender, intent.processor, intent.processor_reference,
-    intent.session_id, intent.currency, intent.amount_minor, intent.tendered_minor, intent.state,
+    intent.session_id, intent.stored_value_id, intent.currency, intent.amount_minor, intent.tendered_minor, intent.state,
     intent.authorized_minor, intent.captured_minor, intent.voided_minor, intent.refunded_minor"""
 
 # $1-$12 one row per intent; $13-$17 the ledger entries of those that settle now.
 OPEN = """
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                         $8::uuid[], $9::text[], $10::text[], $11::bool[]) WITH ORDINALITY
+                         $8::uuid[], $9::text[], $10::text[], $11::bool[], $19::uuid[]) WITH ORDINALITY
         AS given (id, operation_id, reference, tender, currency, amount_minor, tendered_minor, session_id, processor,
-                  payment_method, settle, position)
+                  payment_method, settle, stored_value_id, position)
 ),
 opened AS (
     INSERT INTO payments.intents
-        (id, reference, position, tender, processor, session_id, currency, amount_minor, tendered_minor, state,
-         authorized_minor, captured_minor, created_at)
-    SELECT id, reference, position, tender, processor, session_id, currency, amount_minor, tendered_minor,
+        (id, reference, position, tender, processor, session_id, stored_value_id, currency, amount_minor, tendered_minor,
+         state, authorized_minor, captured_minor, created_at)
+    SELECT id, reference, position, tender, processor, session_id, stored_value_id, currency, amount_minor,
+           tendered_minor,
            CASE WHEN settle THEN 'captured' ELSE 'pending' END,
            CASE WHEN settle THEN amount_minor ELSE 0 END, CASE WHEN settle THEN amount_minor ELSE 0 END, $12
     FROM given
@@ -210,6 +226,7 @@ READ_STATE = "SELECT state FROM payments.intents WHERE id = $1"
 
 DROP_LOCAL = """
 UPDATE payments.intents SET state = 'failed' WHERE reference = $1 AND state = 'pending' AND processor IS NULL
+RETURNING tender, stored_value_id, amount_minor
 """
 
 LOCK = f"""
@@ -254,7 +271,7 @@ GROUP BY intent_id, kind
 
 READ_OPEN = f"""
 SELECT operation.operation_id, operation.kind, operation.amount_minor AS wanted_minor, operation.payment_method,
-       operation.attempts, {_INTENT}
+       operation.attempts, operation.begun_at, operation.action_url, operation.given_up_at, {_INTENT}
 FROM payments.open_operations AS operation
 JOIN payments.intents AS intent ON intent.id = operation.intent_id
 WHERE operation.operation_id = ANY ($1::uuid[])
@@ -263,7 +280,7 @@ ORDER BY operation.operation_id
 
 LOCK_WAITING = f"""
 SELECT operation.operation_id, operation.kind, operation.amount_minor AS wanted_minor, operation.payment_method,
-       operation.attempts, {_INTENT}
+       operation.attempts, operation.begun_at, operation.action_url, operation.given_up_at, {_INTENT}
 FROM payments.open_operations AS operation
 JOIN payments.intents AS intent ON intent.id = operation.intent_id
 WHERE operation.operation_id = ANY ($1::uuid[])
@@ -295,19 +312,25 @@ WHERE operation.operation_id = due.operation_id
 RETURNING operation.operation_id
 """
 
-# $1-$5 one row per fact; $7-$11 the ledger entries; $12-$18 one row per intent, with its sums as they are now. A final
+# $1-$5 and $19 one row per fact; $7-$11 the ledger entries; $12-$18 one row per intent, with its sums as they are now. A final
 # fact takes the operation off the open list. That it is pending is written down already, when it was begun.
 RECORD = """
 WITH given AS (
     SELECT given.*, operation.intent_id, operation.kind, operation.amount_minor
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
-        AS given (operation_id, state, processor_reference, decline_code, detail)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $19::text[])
+        AS given (operation_id, state, processor_reference, decline_code, detail, action_url)
     JOIN payments.open_operations AS operation USING (operation_id)
 ),
 closed AS (
     DELETE FROM payments.open_operations AS operation
     USING given
     WHERE operation.operation_id = given.operation_id AND given.state IN ('succeeded', 'declined', 'failed')
+),
+sent AS (
+    UPDATE payments.open_operations AS operation
+    SET action_url = given.action_url
+    FROM given
+    WHERE operation.operation_id = given.operation_id AND given.state = 'pending'
 ),
 told AS (
     INSERT INTO payments.operations
@@ -331,6 +354,17 @@ SET state = reached.state,
 FROM unnest($12::uuid[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
     AS reached (id, state, processor_reference, authorized_minor, captured_minor, voided_minor, refunded_minor)
 WHERE intent.id = reached.id
+"""
+
+
+RECORD_LATE = """
+WITH told AS (
+    INSERT INTO payments.operations (operation_id, intent_id, kind, state, amount_minor, reference, at)
+    VALUES ($1, $2, 'authorize', 'succeeded', $3, $4, $5)
+)
+UPDATE payments.intents
+SET state = 'authorized', authorized_minor = $3, processor_reference = $4
+WHERE id = $2 AND authorized_minor = 0
 """
 
 
@@ -358,25 +392,35 @@ async def open_intents(db: Connection, intents: Sequence[NewIntent], *, now: dat
             for intent in settled
             for entry in _entries(
                 intent.operation_id,
-                _account(intent.processor, intent.session_id),
+                _account(intent),
                 intent.amount_minor,
                 intent.currency,
                 intent.reference,
             )
         ),
         now + FIRST_TRY_AFTER,
+        [intent.stored_value_id for intent in intents],
     )
 
 
 async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *, now: datetime) -> None:
     """The local tenders that waited for a remote one are money in hand now; each with the id of its capture.
 
-    Cash whose drawer was counted meanwhile lay in it: it was what the count had over. ``IntentSettled`` for one that
-    does not wait any more.
+    What was held of gift cards and credit is spent. Cash whose drawer was counted meanwhile lay in it: it was what the
+    count had over. ``IntentSettled`` for one that does not wait any more.
     """
     if not intents:
         return
-    drawers = {intent.session_id for intent, _ in intents if intent.session_id is not None}
+    await stored_value.post_holds(
+        db,
+        [
+            stored_value.Spending(stored_value_id=intent.stored_value_id, amount_minor=intent.amount_minor)
+            for intent, _ in intents
+            if intent.stored_value_id is not None
+        ],
+    )
+    cash_sessions = {intent.id: intent.session_id for intent, _ in intents if intent.tender == "cash"}
+    drawers = {session_id for session_id in cash_sessions.values() if session_id is not None}
     still_open = set(await cash.share_sessions(db, session_ids=sorted(drawers))) if drawers else set()
     rows = await db.fetch(
         SETTLE,
@@ -388,8 +432,8 @@ async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *
             for entry in _entries(
                 operation_id,
                 ledger.OVER_SHORT
-                if intent.session_id is not None and intent.session_id not in still_open
-                else _account(None, intent.session_id),
+                if cash_sessions.get(intent.id) is not None and intent.session_id not in still_open
+                else _account(intent),
                 intent.amount_minor,
                 intent.currency,
                 intent.reference,
@@ -404,8 +448,16 @@ async def settle_local(db: Connection, intents: Sequence[tuple[Intent, UUID]], *
 
 
 async def drop_local(db: Connection, *, reference: UUID) -> None:
-    """The local tenders that waited for a remote one are not taken after all."""
-    await db.execute(DROP_LOCAL, reference)
+    """The local tenders that waited for a remote one are not taken after all; what was held of gift cards is free."""
+    dropped = await db.fetch(DROP_LOCAL, reference)
+    await stored_value.void_holds(
+        db,
+        [
+            stored_value.Spending(stored_value_id=row["stored_value_id"], amount_minor=row["amount_minor"])
+            for row in dropped
+            if row["stored_value_id"] is not None
+        ],
+    )
 
 
 async def begin(db: Connection, wanted: Sequence[tuple[UUID, UUID, Kind, int]], *, now: datetime) -> None:
@@ -465,7 +517,8 @@ async def record(db: Connection, facts: Sequence[Fact], *, now: datetime) -> lis
     """Write down what processors said, and move the intents' sums and the ledger with it.
 
     One result per fact whose operation still waits, in the order of their intents: a final operation stays as it
-    is, so the same fact may come any number of times and from anywhere.
+    is, so the same fact may come any number of times and from anywhere. That an authorization succeeded which was
+    given up is not booked: whoever gave it up is letting go of the money.
     """
     said: dict[UUID, Fact] = {}
     for fact in facts:
@@ -476,7 +529,9 @@ async def record(db: Connection, facts: Sequence[Fact], *, now: datetime) -> lis
     if not rows:
         return []
     after = {row["id"]: _intent(row) for row in rows}
-    heard = [(operation, said[operation.operation_id]) for operation in map(_open_operation, rows)]
+    heard = [
+        (operation, _believed(operation, said[operation.operation_id])) for operation in map(_open_operation, rows)
+    ]
     recorded = []
     for operation, fact in heard:
         after[operation.intent_id] = intent = _moved(after[operation.intent_id], operation, fact)
@@ -497,8 +552,28 @@ async def record(db: Connection, facts: Sequence[Fact], *, now: datetime) -> lis
         [intent.captured_minor for intent in after.values()],
         [intent.voided_minor for intent in after.values()],
         [intent.refunded_minor for intent in after.values()],
+        [fact.action_url for _, fact in heard],
     )
     return recorded
+
+
+async def record_late(db: Connection, fact: Fact, *, intent_id: UUID, now: datetime) -> Intent | None:
+    """Book money that a processor promised after it was given up, and write down the void that lets go of it.
+
+    ``fact.operation_id`` is new and stands for the authorization, as the old one has ended. Returns the intent as it
+    is now, or ``None`` if nobody had given it up or its late promise is in the books already.
+    """
+    rows = await db.fetch(LOCK, [intent_id])
+    if not rows or rows[0]["state"] not in {IntentState.FAILED, IntentState.DECLINED}:
+        return None
+    intent = _intent(rows[0])
+    await db.execute(RECORD_LATE, fact.operation_id, intent.id, intent.amount_minor, fact.processor_reference, now)
+    return msgspec.structs.replace(
+        intent,
+        state=IntentState.AUTHORIZED,
+        authorized_minor=intent.amount_minor,
+        processor_reference=fact.processor_reference,
+    )
 
 
 async def read_intents(db: Connection, *, references: Sequence[UUID]) -> list[Intent]:
@@ -509,6 +584,12 @@ async def read_intents(db: Connection, *, references: Sequence[UUID]) -> list[In
 async def read_operations(db: Connection, *, reference: UUID) -> list[Operation]:
     """Every operation for a reference as it stands, in the order they were begun."""
     return [msgspec.convert(dict(row), Operation) for row in await db.fetch(READ_OPERATIONS, reference)]
+
+
+def _believed(operation: OpenOperation, fact: Fact) -> Fact:
+    if operation.given_up and fact.state is OperationState.SUCCEEDED:
+        return msgspec.structs.replace(fact, state=OperationState.PENDING)
+    return fact
 
 
 def _moved(intent: Intent, operation: OpenOperation, fact: Fact) -> Intent:
@@ -546,14 +627,16 @@ def _posted(operation: OpenOperation, fact: Fact) -> list[ledger.Entry]:
     if fact.state is not OperationState.SUCCEEDED or operation.kind not in {Kind.CAPTURE, Kind.REFUND}:
         return []
     amount = operation.amount_minor if operation.kind is Kind.CAPTURE else -operation.amount_minor
-    account = _account(operation.processor, None)
+    account = ledger.processor(operation.processor)
     return _entries(operation.operation_id, account, amount, operation.currency, operation.reference)
 
 
-def _account(processor: str | None, session_id: UUID | None) -> str:
-    if processor is not None:
-        return ledger.processor(processor)
-    return ledger.drawer(session_id) if session_id else ledger.SAFE
+def _account(intent: Intent | NewIntent) -> str:
+    if intent.processor is not None:
+        return ledger.processor(intent.processor)
+    if intent.stored_value_id is not None:
+        return ledger.stored_value(intent.tender, intent.stored_value_id)
+    return ledger.drawer(intent.session_id) if intent.session_id else ledger.SAFE
 
 
 def _entries(
@@ -583,6 +666,9 @@ def _open_operation(row: Record) -> OpenOperation:
         processor_reference=row["processor_reference"],
         payment_method=row["payment_method"],
         attempts=row["attempts"],
+        begun_at=row["begun_at"],
+        action_url=row["action_url"],
+        given_up=row["given_up_at"] is not None,
     )
 
 
@@ -594,6 +680,7 @@ def _intent(row: Record) -> Intent:
         processor=row["processor"],
         processor_reference=row["processor_reference"],
         session_id=row["session_id"],
+        stored_value_id=row["stored_value_id"],
         currency=row["currency"],
         amount_minor=row["amount_minor"],
         tendered_minor=row["tendered_minor"],

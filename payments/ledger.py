@@ -1,7 +1,8 @@
 """The double-entry ledger: every change of money is a transaction whose entries add up to nothing.
 
 A debit is positive. Accounts: ``orders`` (what customers owe us, so a payment credits it), ``drawer:<session>``,
-``safe``, ``over_short``, ``processor:<name>``.
+``safe``, ``over_short``, ``processor:<name>``, ``gift_card:<id>`` and ``store_credit:<id>`` (what we owe on them), and
+``issued`` (what was taken, or given away, for them).
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from asyncpg import Connection
 ORDERS: Final = "orders"
 SAFE: Final = "safe"
 OVER_SHORT: Final = "over_short"
+ISSUED: Final = "issued"
 FINDINGS_MAX: Final = 100
 
 
@@ -42,6 +44,11 @@ Columns = tuple[list[UUID], list[str], list[int], list[str], list[UUID | None]]
 def drawer(session_id: UUID) -> str:
     """The account of the cash in one drawer session."""
     return f"drawer:{session_id}"
+
+
+def stored_value(kind: str, stored_value_id: UUID) -> str:
+    """The account of what we owe on a gift card or to a customer."""
+    return f"{kind}:{stored_value_id}"
 
 
 def processor(name: str) -> str:
@@ -128,15 +135,52 @@ LEFT JOIN LATERAL (
     SELECT sum(amount_minor) AS total FROM payments.entries WHERE account = 'drawer:' || session.id
 ) AS held ON true
 LEFT JOIN LATERAL (
-    SELECT sum(captured_minor - refunded_minor) AS total FROM payments.intents
-    WHERE session_id = session.id AND tender = 'cash'
+    SELECT sum(captured_minor) AS total FROM payments.intents WHERE session_id = session.id AND tender = 'cash'
 ) AS taken ON true
+LEFT JOIN LATERAL (
+    SELECT sum(refund.amount_minor) AS total
+    FROM payments.refunds AS refund
+    JOIN payments.intents AS intent ON intent.id = refund.intent_id
+    WHERE refund.session_id = session.id AND intent.tender = 'cash'
+) AS given_back ON true
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN session.closed_at IS NULL THEN session.opening_float_minor + coalesce(taken.total, 0)
+    SELECT CASE WHEN session.closed_at IS NULL THEN session.opening_float_minor + coalesce(taken.total, 0) - coalesce(given_back.total, 0)
                 ELSE 0 END::bigint AS total
 ) AS due
 WHERE due.total <> coalesce(held.total, 0)
 ORDER BY session.id
+LIMIT $1
+"""
+
+STORED = """
+SELECT stored.kind || ' ' || stored.id || ' ' || counter.name AS subject, counter.expected, counter.found
+FROM payments.stored_values AS stored
+LEFT JOIN LATERAL (
+    SELECT -sum(amount_minor) AS total FROM payments.entries WHERE account = stored.kind || ':' || stored.id
+) AS owed ON true
+LEFT JOIN LATERAL (
+    SELECT sum(amount_minor) AS total FROM payments.intents
+    WHERE stored_value_id = stored.id AND state = 'pending'
+) AS promised ON true
+CROSS JOIN LATERAL (VALUES
+    ('balance', coalesce(owed.total, 0)::bigint, stored.balance_minor),
+    ('held', coalesce(promised.total, 0)::bigint, stored.held_minor)
+) AS counter (name, expected, found)
+WHERE counter.expected <> counter.found
+ORDER BY stored.id
+LIMIT $1
+"""
+
+# What is owed waits; everything else that was written down over a tender was begun.
+REFUNDED = """
+SELECT refund.id::text AS subject, (NOT refund.waits)::int AS expected, (begun.operation_id IS NOT NULL)::int AS found
+FROM payments.refunds AS refund
+LEFT JOIN LATERAL (
+    SELECT operation_id FROM payments.operations
+    WHERE intent_id = refund.intent_id AND operation_id = refund.id AND kind = 'refund' LIMIT 1
+) AS begun ON true
+WHERE refund.intent_id IS NOT NULL AND refund.waits = (begun.operation_id IS NOT NULL)
+ORDER BY refund.id
 LIMIT $1
 """
 
@@ -145,6 +189,8 @@ _CHECKS: Final = (
     ("M4 an intent's sums are those of its operations", CACHED),
     ("M4 the ledger has what the intents captured less what they refunded", POSTED),
     ("M4 what was begun and has not ended is on the open list", LISTED),
+    ("M8 a stored value's balance is its account, and what is held was promised", STORED),
+    ("M4 a refund that does not wait was begun", REFUNDED),
     ("M9 a drawer holds its float and its cash until it closes, then nothing", DRAWERS),
 )
 

@@ -121,6 +121,14 @@ class Channels:
         await self["admin"].ok("POST", f"/v1/registers/{register}/sessions", {"opening_float": amount})
         return str(register)
 
+    async def customer(self, through: str = "app", **more: Any) -> tuple[Channel, Any]:
+        """Somebody who signed up and in through a channel: a client with their token, and the customer."""
+        body = {"email": f"c-{uuid.uuid4().hex}@example.com", "password": "correct horse battery", "name": "Ada"} | more
+        customer = await self[through].ok("POST", "/v1/customers", body)
+        sign_in = {"email": body["email"], "password": body["password"]}
+        session = await self[through].ok("POST", "/v1/customers/sessions", sign_in)
+        return Channel(self.http, session["access_token"]), customer
+
     async def level(self, sku: str, code: str) -> tuple[int, int]:
         """What is on hand and reserved of a SKU at a location."""
         place = await self.location(code)

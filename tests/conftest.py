@@ -165,6 +165,7 @@ def settings(database_url: str, sandbox_url: str) -> Settings:
         secret=SECRET,
         sandbox_url=sandbox_url,
         sandbox_key="sandbox-key-of-the-suite",
+        sandbox_webhook_secret="webhook-secret-of-the-suite",
         demo=True,
         rate_limit_per_second=100_000,
         rate_limit_burst=100_000,

@@ -1,11 +1,13 @@
 """Servers in processes of their own: granian with its workers, the sandbox, and what the sandbox's own books say."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import time
 import urllib.request
+import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +22,7 @@ from commercehub import settings
 from commercehub.database import Database
 from commercehub.demo import api_command
 from commercehub.embedded.supervisor import _leash
+from commercehub.sandbox.webhooks import signature
 from commercehub.settings import Settings
 
 READY_SECONDS_MAX = 20
@@ -154,6 +157,23 @@ class Books:
         assert (await self._http.get(url)).status_code == 200
         answer = await self._http.post(url, data={"decision": decision})
         assert answer.status_code == 303, answer.text
+
+
+def event_of(payment: Mapping[str, Any], kind: str = "payment.authorized", *, event_id: str = "") -> bytes:
+    """What the sandbox tells of a payment."""
+    content = {
+        "id": event_id or f"evt_{uuid.uuid4().hex}",
+        "type": kind,
+        "created_at": "2026-01-01T00:00:00Z",
+        "payment": payment,
+    }
+    return json.dumps(content).encode()
+
+
+def signed(body: bytes, secret: str, *, signed_at: int | None = None) -> dict[str, str]:
+    """The headers that prove an event to be the sandbox's."""
+    at = int(time.time()) if signed_at is None else signed_at
+    return {"Content-Type": "application/json", "Sandbox-Signature": signature(body, signed_at=at, secrets=[secret])}
 
 
 def done(payment: Mapping[str, Any]) -> list[tuple[str, str]]:

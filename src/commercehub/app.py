@@ -21,6 +21,7 @@ from commercehub.auth import Keyring
 from commercehub.database import Database
 from commercehub.settings import Settings
 from commercehub.workflows.parts import Hub
+from commercehub.workflows.tailing import Tailer
 from payments.processors import Processor
 from payments.processors.sandbox import Sandbox
 
@@ -45,6 +46,7 @@ async def open_hub(
             api_key=given.sandbox_key,
             webhook_secrets=(given.sandbox_webhook_secret,) if given.sandbox_webhook_secret else (),
         )
+    tailer = Tailer(database)
     try:
         yield Hub(
             settings=given,
@@ -52,8 +54,10 @@ async def open_hub(
             keyring=Keyring(database),
             processors=processors,
             render=renderer(given.base_url),
+            tailer=tailer,
         )
     finally:
+        await tailer.aclose()
         for processor in processors.values():
             await processor.aclose()
         await database.close()

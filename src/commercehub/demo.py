@@ -180,7 +180,7 @@ async def _prepare(configured: Settings, say: Say) -> dict[str, Any]:
         await database.close()
     return {
         "keys": {name: planting.demo_secret(configured.secret, name) for name in planting.KEYS},
-        "staff": {},
+        "staff": {each.role: planting.demo_login(configured.secret, each.role) for each in shop.STAFF},
         "locations": [
             {"id": ids.show("loc", each.location.id), "code": each.location.code, "kind": each.location.kind}
             for each in places
@@ -209,6 +209,8 @@ def _children(home: Home, configured: Settings) -> list[Child]:
         **os.environ,
         "HUB_SANDBOX_DATABASE": str(home.folder / "sandbox.sqlite"),
         "HUB_SANDBOX_SECRET": configured.sandbox_key or "",
+        "HUB_SANDBOX_WEBHOOK_URL": f"{configured.base_url}/v1/webhooks/sandbox",
+        "HUB_SANDBOX_WEBHOOK_SECRET": configured.sandbox_webhook_secret or "",
     }
     sandbox_url = configured.sandbox_url or ""
     return [

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from asyncpg import Connection
+from asyncpg import Connection, Record
 
 SYSTEM_CHANNEL: Final = "back_office"
 RELAY: Final = "relay"
@@ -17,6 +17,7 @@ KEPT_DAYS: Final = 30
 DAYS_AHEAD: Final = 3
 PARTITION_PREFIX: Final = "events_"
 PURGE_BATCH: Final = 5_000
+RENUMBER_BATCH: Final = 5_000
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +34,9 @@ SYSTEM: Final = Actor(name="hub", channel=SYSTEM_CHANNEL)
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One fact. ``sequence`` is the aggregate's version after it, taken under its lock, so it has no gaps.
 
-    ``order_id`` puts the fact on that order's timeline, which outlives the event.
+    ``order_id`` puts the fact on that order's timeline, ``customer_id`` on that customer's; both outlive the event. What
+    happened to an order of a customer's stands on both. A fact of no order (a wishlist's item, a note) has the customer
+    alone, and as its aggregate whatever it changed.
     """
 
     type: str
@@ -42,6 +45,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, object]
     actor: Actor
     order_id: UUID | None = None
+    customer_id: UUID | None = None
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +55,28 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     aggregate_id: UUID
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a timeline."""
+class Position(NamedTuple):
+    """A place among the events, in the order in which they are read."""
 
+    xid: int
+    id: int
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as a listener gets it; ``body`` where it is about stock."""
+
+    position: Position
+    type: str
+    order_id: UUID | None
+    body: dict[str, Any]
+    occurred_at: datetime
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a timeline. Its ``id`` is a place in that timeline, and in no other."""
+
+    id: int
+    order_id: UUID | None
     type: str
     channel: str
     actor: str
@@ -64,14 +87,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 APPEND = """
 WITH recorded AS (
-    INSERT INTO commercehub.events (type, aggregate_id, sequence, body, occurred_at)
-    SELECT type, aggregate_id, sequence, body::jsonb, $5
-    FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[]) AS event (type, aggregate_id, sequence, body)
+    INSERT INTO commercehub.events (type, aggregate_id, sequence, order_id, body, occurred_at)
+    SELECT type, aggregate_id, sequence, order_id, body::jsonb, $6
+    FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[])
+        AS event (type, aggregate_id, sequence, order_id, body)
 )
-INSERT INTO commercehub.timeline (order_id, type, channel, actor, location_id, changes, at)
-SELECT order_id, type, channel, actor, location_id, changes::jsonb, $5
-FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::uuid[], $11::text[])
-    AS entry (order_id, type, channel, actor, location_id, changes)
+INSERT INTO commercehub.timeline (order_id, customer_id, type, channel, actor, location_id, changes, at)
+SELECT order_id, customer_id, type, channel, actor, location_id, changes::jsonb, $6
+FROM unnest($7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::text[])
+    AS entry (order_id, customer_id, type, channel, actor, location_id, changes)
 """
 
 LOCK_CURSOR = "SELECT xid::text AS xid, id FROM commercehub.event_cursors WHERE reader = $1 FOR UPDATE SKIP LOCKED"
@@ -139,11 +163,67 @@ AND NOT EXISTS (
 WAIT_BRIEFLY = "SELECT set_config('lock_timeout', '500ms', true)"
 
 READ_TIMELINE = """
-SELECT type, channel, actor, location_id, changes, at
+SELECT id, order_id, type, channel, actor, location_id, changes, at
 FROM commercehub.timeline
-WHERE order_id = $1
+WHERE order_id = $1 AND id > $2
 ORDER BY id
-LIMIT $2
+LIMIT $3
+"""
+
+READ_END = "SELECT coalesce(max(id), 0) FROM commercehub.timeline WHERE order_id = $1"
+
+READ_OF_CUSTOMER = """
+SELECT id, order_id, type, channel, actor, location_id, changes, at
+FROM commercehub.timeline
+WHERE customer_id = $1 AND id > $2 AND type <> ALL ($3::text[])
+ORDER BY id
+LIMIT $4
+"""
+
+# Everything that is settled lies before it, and whatever is told from now on behind it.
+READ_POSITION = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+
+READ_TOLD = """
+SELECT xid::text AS xid, id, type, order_id, occurred_at, CASE type WHEN 'stock.changed' THEN body END AS body
+FROM commercehub.events
+WHERE (xid, id) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY events.xid, id
+LIMIT $3
+"""
+
+# Up to a place that is settled. A place that is kept has all that came after it.
+READ_MISSED = """
+SELECT xid::text AS xid, id, type, order_id, occurred_at, CASE type WHEN 'stock.changed' THEN body END AS body
+FROM commercehub.events
+WHERE (xid, id) > ($1::text::xid8, $2::bigint) AND (xid, id) <= ($3::text::xid8, $4::bigint)
+ORDER BY events.xid, id
+LIMIT $5
+"""
+
+IS_KEPT = "SELECT EXISTS (SELECT FROM commercehub.events WHERE xid = $1::text::xid8 AND id = $2)"
+
+# A dump that was restored brought its transaction ids along, and its new home counts from the beginning: what has a
+# number that is still to come would not be read until then, and everything new would count as read.
+IS_AHEAD = """
+SELECT EXISTS (SELECT FROM commercehub.event_cursors WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    OR EXISTS (SELECT FROM commercehub.events WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+"""
+
+RENUMBER = """
+UPDATE commercehub.events AS event
+SET xid = CASE WHEN (event.xid, event.id) > (cursor.xid, cursor.id) THEN pg_current_xact_id() ELSE '3'::xid8 END
+FROM commercehub.event_cursors AS cursor
+WHERE cursor.reader = $1 AND (event.occurred_at, event.id) IN (
+    SELECT occurred_at, id FROM commercehub.events
+    WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+    ORDER BY xid, id
+    LIMIT $2
+)
+"""
+
+# No transaction of a database has the number 3; what was read before has it now.
+BEGIN_AGAIN = """
+UPDATE commercehub.event_cursors SET xid = '4'::xid8, id = 0 WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
 """
 
 
@@ -152,15 +232,21 @@ async def append(db: Connection, events: Sequence[Event], *, now: datetime) -> N
     if not events:
         return
     bodies = [msgspec.json.encode(event.body).decode() for event in events]
-    told = [(event, body) for event, body in zip(events, bodies, strict=True) if event.order_id is not None]
+    told = [
+        (event, body)
+        for event, body in zip(events, bodies, strict=True)
+        if event.order_id is not None or event.customer_id is not None
+    ]
     await db.execute(
         APPEND,
         [event.type for event in events],
         [event.aggregate_id for event in events],
         [event.sequence for event in events],
+        [event.order_id for event in events],
         bodies,
         now,
         [event.order_id for event, _ in told],
+        [event.customer_id for event, _ in told],
         [event.type for event, _ in told],
         [event.actor.channel for event, _ in told],
         [event.actor.name for event, _ in told],
@@ -169,20 +255,82 @@ async def append(db: Connection, events: Sequence[Event], *, now: datetime) -> N
     )
 
 
-async def read_timeline(db: Connection, *, order_id: UUID, limit: int) -> list[Entry]:
-    """Everything that happened to an order, in order, whatever channel did it."""
-    rows = await db.fetch(READ_TIMELINE, order_id, limit)
-    return [
-        Entry(
-            type=row["type"],
-            channel=row["channel"],
-            actor=row["actor"],
-            location_id=row["location_id"],
-            changes=msgspec.json.decode(row["changes"]),
-            at=row["at"],
-        )
-        for row in rows
-    ]
+async def read_timeline(db: Connection, *, order_id: UUID, limit: int, after_id: int = 0) -> list[Entry]:
+    """Everything that happened to an order, in order, whatever channel did it; ``after_id``: what came after an entry."""
+    return [_entry(row) for row in await db.fetch(READ_TIMELINE, order_id, after_id, limit)]
+
+
+async def read_timeline_end(db: Connection, *, order_id: UUID) -> int:
+    """The last entry of an order's timeline; 0 if it has none."""
+    end: int = await db.fetchval(READ_END, order_id)
+    return end
+
+
+async def read_customer_timeline(
+    db: Connection, *, customer_id: UUID, limit: int, after_id: int = 0, without: Collection[str] = ()
+) -> list[Entry]:
+    """Everything that happened with a customer, in order, in every channel; ``without`` the types named."""
+    return [_entry(row) for row in await db.fetch(READ_OF_CUSTOMER, customer_id, after_id, list(without), limit)]
+
+
+def _entry(row: Record) -> Entry:
+    return Entry(
+        id=row["id"],
+        order_id=row["order_id"],
+        type=row["type"],
+        channel=row["channel"],
+        actor=row["actor"],
+        location_id=row["location_id"],
+        changes=msgspec.json.decode(row["changes"]),
+        at=row["at"],
+    )
+
+
+async def read_position(db: Connection) -> Position:
+    """Where the events stand: everything settled lies before it, whatever is told from now on behind it."""
+    return Position(int(await db.fetchval(READ_POSITION)), 0)
+
+
+async def read_told(db: Connection, *, after: Position, limit: int) -> list[Told]:
+    """What was told after a position and is settled, in order."""
+    return [_told(row) for row in await db.fetch(READ_TOLD, str(after.xid), after.id, limit)]
+
+
+async def read_missed(db: Connection, *, after: Position, until: Position, limit: int) -> list[Told]:
+    """What was told between two positions, of which the second one is settled."""
+    rows = await db.fetch(READ_MISSED, str(after.xid), after.id, str(until.xid), until.id, limit)
+    return [_told(row) for row in rows]
+
+
+async def is_kept(db: Connection, *, position: Position) -> bool:
+    """Whether the event of a position is still there, and so all that came after it."""
+    kept: bool = await db.fetchval(IS_KEPT, str(position.xid), position.id)
+    return kept
+
+
+def _told(row: Record) -> Told:
+    return Told(
+        position=Position(int(row["xid"]), row["id"]),
+        type=row["type"],
+        order_id=row["order_id"],
+        body=msgspec.json.decode(row["body"]) if row["body"] else {},
+        occurred_at=row["occurred_at"],
+    )
+
+
+async def renumber_restored(db: Connection) -> int | None:
+    """Give what a restored dump brought along transaction ids of this database, a batch at a time.
+
+    Returns how many events got theirs; 0 if that was the last of it, ``None`` if nothing was restored. What no relay had
+    read before is read now.
+    """
+    if not await db.fetchval(IS_AHEAD):
+        return None
+    tag = await db.execute(RENUMBER, RELAY, RENUMBER_BATCH)
+    count = int(tag.rpartition(" ")[2])
+    if count == 0:
+        await db.execute(BEGIN_AGAIN)
+    return count
 
 
 async def hand_on(db: Connection, *, types: Collection[str], now: datetime) -> tuple[int | None, int]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -112,6 +113,7 @@ events: Final = Table(
     Column("type", Text, nullable=False),
     Column("aggregate_id", Uuid, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("order_id", Uuid),
     Column("body", JSONB, nullable=False),
     Column("occurred_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("occurred_at", "id"),
@@ -123,14 +125,17 @@ timeline: Final = Table(
     "timeline",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("order_id", Uuid, nullable=False),
+    Column("order_id", Uuid),
+    Column("customer_id", Uuid),
     Column("type", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("location_id", Uuid),
     Column("changes", JSONB, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
-    Index("ix_timeline_order_id", "order_id", "id"),
+    CheckConstraint("order_id IS NOT NULL OR customer_id IS NOT NULL", name="of_somebody"),
+    Index("ix_timeline_order_id", "order_id", "id", postgresql_where=text("order_id IS NOT NULL")),
+    Index("ix_timeline_customer_id", "customer_id", "id", postgresql_where=text("customer_id IS NOT NULL")),
 )
 
 # Where each reader of `events` stands.
@@ -183,4 +188,120 @@ operations: Final = Table(
     Column("taken_until", DateTime(timezone=True)),
     CheckConstraint("state IN ('running', 'succeeded', 'failed')", name="state"),
     Index("ix_operations_running", "created_at", postgresql_where=text("state = 'running'")),
+)
+
+# One of the two homes of personal data.
+customers: Final = Table(
+    "customers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("name", Text),
+    Column("locale", Text, nullable=False),
+    Column("password_hash", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("email IS NOT NULL OR phone IS NOT NULL", name="reachable"),
+    Index("uq_customers_email", func.lower(text("email")), unique=True, postgresql_where=text("email IS NOT NULL")),
+    Index("ix_customers_phone", "phone", postgresql_where=text("phone IS NOT NULL")),
+)
+
+# What staff wrote down about a customer; the timeline carries the id, and is joined with the words when it is read.
+customer_notes: Final = Table(
+    "customer_notes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("customer_id", Uuid, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("written_by", Text, nullable=False),
+    Column("written_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["customer_id"], ["commercehub.customers.id"]),
+    Index("ix_customer_notes_customer_id", "customer_id"),
+)
+
+staff: Final = Table(
+    "staff",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("login", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("location_ids", ARRAY(Uuid), nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("pin_hash", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    CheckConstraint("role IN ('cashier', 'picker', 'manager', 'support', 'admin')", name="role"),
+    CheckConstraint("role IN ('support', 'admin') OR cardinality(location_ids) > 0", name="works_somewhere"),
+    Index("uq_staff_login", func.lower(text("login")), unique=True),
+)
+
+devices: Final = Table(
+    "devices",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("location_id", Uuid, nullable=False),
+    Column("pairing_hash", LargeBinary),
+    Column("pairing_ends_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    CheckConstraint("role IN ('till', 'fulfillment')", name="role"),
+    Index("uq_devices_pairing_hash", "pairing_hash", unique=True, postgresql_where=text("pairing_hash IS NOT NULL")),
+)
+
+# Who has signed in: a customer, a member of staff, a paired device, whoever looked an order up. Tokens are stored as hashes; a refresh token that
+# comes a second time ends its session.
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("sales_channel_id", Uuid, nullable=False),
+    # The key that they signed in through; only its allowed origins are looked at.
+    Column("key_id", Uuid),
+    Column("location_id", Uuid),
+    Column("access_hash", LargeBinary, nullable=False),
+    Column("access_ends_at", DateTime(timezone=True), nullable=False),
+    Column("refresh_hash", LargeBinary),
+    Column("refresh_previous_hash", LargeBinary),
+    Column("refreshed_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["sales_channel_id"], ["commercehub.sales_channels.id"]),
+    CheckConstraint("kind IN ('customer', 'staff', 'device', 'order')", name="kind"),
+    Index("uq_sessions_access_hash", "access_hash", unique=True),
+    Index("uq_sessions_refresh_hash", "refresh_hash", unique=True, postgresql_where=text("refresh_hash IS NOT NULL")),
+    Index("ix_sessions_refresh_previous_hash", "refresh_previous_hash"),
+    Index("ix_sessions_subject_id", "subject_id"),
+    Index("ix_sessions_ends_at", "ends_at"),
+)
+
+# Wrong codes, passwords and look-ups, counted over 15 minutes; the subject is a hash of whom they were tried on.
+attempts: Final = Table(
+    "attempts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject_hash", LargeBinary, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Index("ix_attempts_kind_subject_hash_at", "kind", "subject_hash", "at"),
+    Index("ix_attempts_at", "at"),
+)
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("location_id", Uuid),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text),
+    Column("changes", JSONB, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Index("ix_audit_subject", "subject", "id"),
 )

@@ -11,6 +11,7 @@ from asyncpg import Connection
 
 from commercehub import auth, ids
 from commercehub.auth import VERIFIED_SECONDS, Keyring, NewKey, Role
+from commercehub.auth import keyring as keyring_module
 from commercehub.database import Database
 from tests.client import Channels
 
@@ -39,7 +40,7 @@ async def test_a_key_stands_for_its_role_and_channel(database: Database) -> None
     key = await _make(database, Role.STOREFRONT, "app", allowed_origins=frozenset({"https://b", "https://a"}))
     principal = await Keyring(database).verify(key.secret)
     assert principal is not None
-    assert (principal.key_id, principal.role, principal.location_id) == (key.id, Role.STOREFRONT, None)
+    assert (principal.subject_id, principal.role, principal.location_id) == (key.id, Role.STOREFRONT, None)
     assert (principal.sales_channel.kind, principal.sales_channel.currency) == ("app", "USD")
     assert (principal.is_publishable, principal.allowed_origins) == (True, frozenset({"https://a", "https://b"}))
     assert (principal.as_actor().name, principal.as_actor().channel) == (ids.show("key", key.id), "app")
@@ -58,7 +59,7 @@ def test_a_key_of_any_other_role_is_secret(role: Role) -> None:
         tax_country="US",
     )
     principal = auth.Principal(
-        key_id=ids.new(), role=role, location_id=None, sales_channel=channel, allowed_origins=frozenset()
+        subject_id=ids.new(), role=role, location_id=None, sales_channel=channel, allowed_origins=frozenset()
     )
     assert not principal.is_publishable
     assert principal.may(auth.Permission.PUBLIC)
@@ -147,7 +148,7 @@ async def test_a_shifted_clock_ends_keys_by_the_shifted_time(database: Database,
 async def test_no_more_keys_are_remembered_than_there_is_room_for(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "VERIFIED_MAX", 3)
+    monkeypatch.setattr(keyring_module, "VERIFIED_MAX", 3)
     keyring = Keyring(database)
     for guess in range(6):
         await keyring.verify(f"guess {guess}")

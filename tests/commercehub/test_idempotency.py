@@ -292,7 +292,7 @@ async def test_a_checkout_whose_first_attempt_is_still_running_is_told_so(
     cart = await app.cart({"sku": await channels.product({"DC1": 1})}, ship=True)
     principal = await hub.keyring.verify(app.key)
     assert principal is not None
-    scope = f"{principal.key_id}:{ids.parse('cart', cart['id'])}"
+    scope = f"{principal.subject_id}:{ids.parse('cart', cart['id'])}"
     async with database.connection() as db, db.transaction():
         await db.execute(LOCK_ELSEWHERE, scope, key)
         answer = await app.check_out(cart, CARD, key=key)
@@ -308,7 +308,7 @@ async def test_a_request_whose_first_attempt_does_not_end_is_told_so(
     async with database.connection() as db:
         transaction = db.transaction()
         await transaction.start()
-        await db.execute(BEGIN_ELSEWHERE, f"{principal.key_id}:", key)
+        await db.execute(BEGIN_ELSEWHERE, f"{principal.subject_id}:", key)
         answer = await app.post("/v1/carts", {}, key=key)
         await transaction.rollback()
     assert (_code(answer), answer.headers["retry-after"]) == ((409, "idempotency_in_progress"), "1")

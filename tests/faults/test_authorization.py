@@ -8,11 +8,12 @@ import httpx
 import pytest
 from asyncpg import Connection
 
-from commercehub import ids
+import payments
+from commercehub import events, ids
 from commercehub.database import Database
-from commercehub.workflows.parts import Hub
+from commercehub.workflows import inquiries
 from tests.client import Channel, Channels
-from tests.faults.conftest import Complete
+from tests.faults.conftest import Age, Complete
 from tests.serving import Books, done, findings
 
 AUTHORIZED = [("authorize", "succeeded")]
@@ -106,17 +107,41 @@ async def test_what_was_charged_without_a_word_becomes_the_order_with_one_author
     assert await channels.level(sku, "DC1") == (UNITS, 2)
 
 
+async def test_what_was_never_charged_is_asked_for_again_by_its_own_key(
+    app: Channel, database: Database, books: Books, complete: Complete, cart: Any
+) -> None:
+    first = await app.check_out(cart, _card("pm_error_before"), key="again")
+    assert (first.status_code, first.json()["state"]) == (202, "payment_unknown")
+    await complete()
+    final = await app.check_out(cart, _card("pm_error_before"), key="again")
+    assert (final.status_code, final.json()["state"]) == (201, "placed")
+    assert [done(each) for each in await books.payments(database, [_order_id(first)])] == [AUTHORIZED]
+
+
+async def test_that_there_is_no_such_payment_is_not_believed_before_the_last_question_has_arrived(
+    app: Channel, books: Books, database: Database, complete: Complete, age: Age, cart: Any
+) -> None:
+    first = await app.check_out(cart, _card("pm_error_before"), key="soon")
+    await age(first.json(), seconds=inquiries.ASK_AGAIN_FOR.total_seconds())
+    await complete()
+    waiting = await app.check_out(cart, _card("pm_error_before"), key="soon")
+    assert (waiting.status_code, waiting.json()["state"]) == (202, "payment_unknown")
+    assert await books.payments(database, [_order_id(first)]) == []
+
+
 async def test_what_was_never_charged_fails_and_leaves_the_cart_to_another_card(
     app: Channel,
     channels: Channels,
     database: Database,
     books: Books,
     complete: Complete,
+    age: Age,
     sku: str,
     cart: Any,
 ) -> None:
     first = await app.check_out(cart, _card("pm_error_before"), key="error")
     assert (first.status_code, first.json()["state"]) == (202, "payment_unknown")
+    await age(first.json(), minutes=1)
     await complete()
     final = await app.check_out(cart, _card("pm_error_before"), key="error")
     assert (final.status_code, final.json()["code"]) == (402, "payment_not_completed")
@@ -213,25 +238,42 @@ async def _until_charged(books: Books, database: Database, answer: httpx.Respons
         await asyncio.sleep(0.1)
 
 
-async def test_money_promised_after_the_order_was_given_up_is_let_go_of(
+async def test_money_promised_after_the_order_was_given_up_is_booked_and_let_go_of(
     app: Channel,
     channels: Channels,
-    hub: Hub,
     api: httpx.AsyncClient,
     database: Database,
     books: Books,
+    sku: str,
     cart: Any,
     complete: Complete,
+    age: Age,
+    run_jobs: Callable[[], Awaitable[None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     served: Any = api._transport
     monkeypatch.setattr(served.app.state.hub.processors["sandbox"], "_call_seconds_max", 5.0)
-    buying = asyncio.create_task(app.check_out(cart, _card("pm_slow")))
+    buying = asyncio.create_task(app.check_out(cart, _card("pm_slow"), key="late"))
     await asyncio.sleep(0.3)
+    async with database.connection() as db:
+        (order,) = await db.fetch(READ_ORDER, _cart_id(cart))
+    await age({"id": ids.show("ord", order["id"])}, minutes=1)
     await complete()
     answer = await buying
     assert (answer.status_code, answer.json()["code"]) == (402, "payment_not_completed")
-    async with database.connection() as db:
-        (order,) = await db.fetch(READ_ORDER, _cart_id(cart))
+    await run_jobs()
     (payment,) = await books.payments(database, [order["id"]])
     assert done(payment) == [("authorize", "succeeded"), ("void", "succeeded")]
+    async with database.connection() as db:
+        (intent,) = await payments.read_intents(db, references=[order["id"]])
+        assert (intent.state, intent.authorized_minor, intent.voided_minor) == (
+            "voided",
+            payment["amount"],
+            payment["amount"],
+        )
+        told = [entry.type for entry in await events.read_timeline(db, order_id=order["id"], limit=9)]
+        assert told == ["order.awaiting_payment", "order.payment_failed", "payment.came_late", "payment.voided"]
+        assert await findings(db) == []
+    assert await channels.level(sku, "DC1") == (UNITS, 0)
+    again = await app.check_out(cart, _card("pm_slow"), key="late")
+    assert (again.status_code, again.content) == (402, answer.content)

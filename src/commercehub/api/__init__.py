@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from commercehub.api import (
+    audit,
     availability,
     carts,
     catalog,
     checkout,
+    customers,
+    devices,
     fulfillments,
     health,
     imports,
@@ -14,10 +17,15 @@ from commercehub.api import (
     locations,
     mailbox,
     openapi,
+    order_lookup,
     orders,
     payments,
     registers,
+    staff,
     stock,
+    streams,
+    timelines,
+    webhooks,
 )
 from commercehub.api.routing import Route
 
@@ -28,12 +36,20 @@ _RESOURCES = (
     availability,
     carts,
     checkout,
+    order_lookup,
     orders,
+    timelines,
+    streams,
     payments,
+    webhooks,
     fulfillments,
     registers,
     stock,
+    customers,
+    staff,
+    devices,
     keys,
+    audit,
     health,
 )
 

@@ -3,11 +3,11 @@
 The body is decoded by the handler, not before it: who may not know of an object hears so whatever the body holds.
 """
 
+import hmac
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from litestar import Request
 from commercehub import auth, idempotency, ids
 from commercehub.api import card_numbers
 from commercehub.api.errors import FieldError, Problem, not_found
-from commercehub.auth import Principal
+from commercehub.auth import Kind, Permission, Principal, Role
 from commercehub.database import Database
 from commercehub.events import Actor
 from commercehub.idempotency import Claim, Stored, Underway
@@ -41,10 +41,14 @@ _NO_VERSION: Final = -1
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer with more to say than its content: another status, headers, or a body that is written already."""
+    """An answer with more to say than its content: another status, headers, or a body that is written already.
+
+    ``stream``: what is said bit by bit, for as long as the caller listens.
+    """
 
     content: object = None
     body: bytes | None = None
+    stream: AsyncIterator[bytes] | None = None
     status: int | None = None
     headers: Mapping[str, str] = {}
 
@@ -52,10 +56,23 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Call:
     """One request by one caller."""
 
-    def __init__(self, hub: Hub, request: Request[Any, Any, Any], principal: Principal | None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        request: Request[Any, Any, Any],
+        principal: Principal | None,
+        *,
+        action: str = "",
+        permission: Permission = Permission.PUBLIC,
+    ) -> None:
         self.hub = hub
         self.request = request
         self._principal = principal
+        self._action = action
+        self._permission = permission
+        self._reason: str | None = None
+        self._subject: str | None = None
+        self._changes: dict[str, object] = {}
 
     @property
     def database(self) -> Database:
@@ -76,13 +93,21 @@ class Call:
 
     @property
     def owner(self) -> Owner:
-        """By what right the caller opens carts and orders. A publishable key opens what it has a token for, only."""
-        if self.principal.is_publishable:
+        """By what right the caller opens carts and orders. A publishable key opens what it has a token for, only.
+
+        A customer opens their own, a guest the one order that was looked up.
+        """
+        principal = self.principal
+        if principal.order_id is not None:
+            return Owner(order_id=principal.order_id)
+        if principal.customer_id is not None:
+            return Owner(customer_id=principal.customer_id)
+        if principal.is_publishable:
             token = self.request.headers.get("x-cart-token")
             if not token:
                 raise not_found()
             return Owner(token_hash=auth.digest(token))
-        return Owner(location_id=self.principal.location_id)
+        return Owner(location_id=principal.location_id)
 
     @asynccontextmanager
     async def asking_first(self, question: Callable[[Connection], Awaitable[object]]) -> AsyncIterator[None]:
@@ -111,11 +136,14 @@ class Call:
                 _refuse_nul(content)
             if card_numbers.may_hold_one(raw):
                 _refuse_card_numbers(content)
-            return convert(content, kind)
+            given = convert(content, kind)
         except RecursionError as error:
             raise Problem("invalid_request", "The body is nested too deeply.") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem("invalid_request", f"The body is not JSON: {error}") from error
+        reason = getattr(given, "reason", None)
+        self._reason = reason if isinstance(reason, str) else None
+        return given
 
     def query(self, kind: type[T]) -> T:
         """The query parameters as a ``kind``; a list takes a parameter as often as it comes."""
@@ -170,14 +198,17 @@ class Call:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             canonical = raw
         return Claim(
-            scope=f"{self.principal.key_id}:{subject or ''}",
+            scope=f"{self.principal.subject_id}:{subject or ''}",
             key=key,
-            request_hash=sha256(
+            # Keyed: a body may hold a password or a gift card's code, and nobody shall try them out on the hash.
+            request_hash=hmac.digest(
+                self.hub.settings.secret.encode(),
                 f"{self.request.method} {self.request.url.path}\n".encode()
                 + self.request.scope["query_string"]
                 + b"\n"
-                + canonical
-            ).digest(),
+                + canonical,
+                "sha256",
+            ),
         )
 
     async def once(
@@ -197,11 +228,12 @@ class Call:
         the subject of work that is finished, and its answer stored by ``settle``, after the transaction.
         """
         if self.key() is None and not needs_key:
-            return Answer(content=await self.database.transaction(work), status=status)
+            return Answer(content=await self.transact(work), status=status)
         claim = await self.claim(subject=subject)
 
         async def keep(db: Connection, now: datetime) -> object:
             content = await work(db, now)
+            await self._audit(db, content, now)
             stored = Stored(status, msgspec.json.encode(conceal(content)).decode()) if settled_later is None else None
             await idempotency.keep(db, [(claim, stored, settled_later)], now=now)
             return content
@@ -215,6 +247,43 @@ class Call:
             if isinstance(error, asyncpg.LockNotAvailableError):
                 raise idempotency.InProgress(claim.key) from error
             raise
+
+    async def transact(self, work: Callable[[Connection, datetime], Awaitable[T]]) -> T:
+        """Run ``work`` in a transaction; what staff changes is written into the audit log by the same one."""
+
+        async def audited(db: Connection, now: datetime) -> T:
+            content = await work(db, now)
+            await self._audit(db, content, now)
+            return content
+
+        return await self.database.transaction(audited)
+
+    def audited(self, subject: str, **changes: object) -> None:
+        """What the audit log says of this request, beside who, when, what and why: ids and words, nothing personal."""
+        self._subject = subject
+        self._changes = changes
+
+    async def _audit(self, db: Connection, content: object, now: datetime) -> None:
+        """Staff, devices and administrators leave a row with every change. What is in a cart is no change yet."""
+        principal = self._principal
+        if principal is None or self._permission is Permission.CARTS:
+            return
+        if principal.kind not in {Kind.STAFF, Kind.DEVICE} and principal.role is not Role.ADMIN:
+            return
+        subject = (
+            self._subject
+            or getattr(content, "id", None)
+            or next((str(each) for each in reversed(self.request.path_params.values())), "")
+        )
+        await auth.write_audit(
+            db,
+            actor=self.actor,
+            action=self._action,
+            subject=str(subject),
+            reason=self._reason,
+            changes=self._changes,
+            now=now,
+        )
 
     async def settle(self, subject_id: UUID, content: object, *, status: int = 200) -> None:
         """Store the answer of ``settled_later``, which holds nothing that may not be kept."""

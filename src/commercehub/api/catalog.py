@@ -153,7 +153,7 @@ async def get_product(call: Call, product_id: UUID) -> ProductView:
     """One product."""
     async with call.database.connection() as db:
         product = await catalog.read_product(db, product_id=product_id)
-    if call.principal.is_publishable and not product.published:
+    if call.principal.is_public and not product.published:
         raise not_found()
     return _view(product)
 
@@ -175,7 +175,7 @@ async def find_variants(call: Call) -> Page[VariantView]:
     gtins = [read_barcode(wanted.barcode, "?barcode")] if wanted.barcode is not None else []
     async with call.database.connection() as db:
         found = await catalog.find_variants(db, skus=[wanted.sku] if wanted.sku else [], gtin14s=gtins)
-        if call.principal.is_publishable:
+        if call.principal.is_public:
             product_ids = {variant.product_id for variant in found}
             products = [await catalog.read_product(db, product_id=product_id) for product_id in product_ids]
             published = {product.id for product in products if product.published}

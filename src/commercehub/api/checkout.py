@@ -1,5 +1,6 @@
 """Checkout: one call that makes an order of a cart, safe to repeat with the same key."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -16,9 +17,10 @@ from commercehub.auth import Permission
 from commercehub.sales.orders import Order
 from commercehub.views.order_page import OrderView, show_order
 from commercehub.workflows import checkout
-from commercehub.workflows.payment_results import Render
 from commercehub.workflows.refusals import UnknownProcessor
+from commercehub.workflows.rendering import Render
 from commercehub.workflows.tenders import TENDERS_MAX, Tender
+from fulfillment import Fulfillment
 from payments.money import Money
 
 PROCESSOR_DEFAULT: Final = "sandbox"
@@ -56,12 +58,20 @@ def renderer(base_url: str) -> Render:
             problem = Problem("payment_declined", detail, facts={"decline_code": decline_code})
         return problem.body(instance=path, base_url=base_url).decode()
 
-    return Render(
-        order=lambda order, work, url: msgspec.json.encode(
-            show_order(order, work, base_url=base_url, next_url=url)
-        ).decode(),
-        declined=declined,
-    )
+    def refused(order: Order, decline_code: str | None) -> str:
+        path = f"/v1/orders/{ids.show('ord', order.id)}/payments"
+        if decline_code is None:
+            problem = Problem("payment_not_completed", "The processor knows of no charge. The order is as it was.")
+        else:
+            detail = "Nothing was charged. The order is as it was."
+            problem = Problem("payment_declined", detail, facts={"decline_code": decline_code})
+        return problem.body(instance=path, base_url=base_url).decode()
+
+    def show(order: Order, work: Sequence[Fulfillment], next_url: str | None, /, *, due: int = 0) -> str:
+        view = show_order(order, work, base_url=base_url, next_url=next_url, due=due)
+        return msgspec.json.encode(view).decode()
+
+    return Render(order=show, declined=declined, refused=refused)
 
 
 @route(

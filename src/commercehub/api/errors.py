@@ -12,15 +12,16 @@ import msgspec
 import fulfillment
 import inventory
 import payments
-from commercehub import database, idempotency, ids
+from commercehub import auth, database, idempotency, ids
 from commercehub.sales import errors as sales
 from commercehub.sales import pricing
-from commercehub.workflows import refusals
+from commercehub.workflows import refusals, signing_in, tailing
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
 
 CODES: Final[Mapping[str, tuple[int, str]]] = {
+    "bad_signature": (400, "The signature is not right"),
     "barcode_taken": (409, "Another variant has this barcode"),
     "busy": (503, "The hub is busy"),
     "cart_already_checked_out": (409, "The cart has been checked out"),
@@ -28,6 +29,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "contact_required": (422, "An e-mail address or a phone number is needed"),
     "delivery_not_offered": (422, "The delivery cannot be had"),
     "delivery_required": (422, "The cart does not say how its goods are delivered"),
+    "email_taken": (409, "Somebody has this e-mail address"),
     "empty_cart": (422, "The cart is empty"),
     "forbidden": (403, "The credential does not allow this"),
     "handle_taken": (409, "Another product has this handle"),
@@ -37,9 +39,11 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "insufficient_stock": (409, "Less would be left than is promised"),
     "internal_error": (500, "The hub made a mistake"),
     "invalid_barcode": (422, "The barcode is not valid"),
+    "invalid_credentials": (401, "Login and secret do not belong together"),
     "invalid_cursor": (400, "The cursor is not one of ours"),
     "invalid_request": (400, "The request cannot be read"),
     "invalid_transition": (409, "This step is out of turn"),
+    "login_taken": (409, "Somebody has this login"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "name_taken": (409, "Another register has this name"),
     "no_open_session": (409, "No drawer is open"),
@@ -69,6 +73,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "unreadable_file": (422, "The file cannot be read"),
     "unsupported_media_type": (415, "The format is not supported"),
     "version_conflict": (412, "Somebody edited it meanwhile"),
+    "wrong_location": (403, "Not at this place"),
 }
 
 
@@ -140,6 +145,11 @@ def _unknown(_: Any) -> Problem:
     return not_found()
 
 
+def _tried(error: auth.TooManyAttempts) -> Problem:
+    headers = {"Retry-After": str(error.retry_after_seconds)}
+    return Problem("rate_limited", "It was tried too often. Try again after the time in Retry-After.", headers=headers)
+
+
 def _closed(error: sales.CartClosed) -> Problem:
     facts = {"order_id": ids.show("ord", error.order_id), "state": error.state} if error.order_id else {}
     return Problem("cart_already_checked_out", "The cart has made an order, or is making one.", facts=facts)
@@ -187,6 +197,13 @@ def _uncounted(error: fulfillment.UnaccountedUnits) -> Problem:
 
 
 _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
+    auth.KeyEnded: _unknown,
+    auth.LoginTaken: _plain("login_taken", "Logins are unique ignoring case, those of who left included."),
+    auth.PasswordsBusy: _plain("busy", "Too many sign in at once. Nothing was done; try again."),
+    auth.SessionOver: _plain("invalid_credentials", "This sign-in is over. Sign in again."),
+    auth.TooManyAttempts: _tried,
+    signing_in.NotHere: _plain("wrong_location", "Sign in at a place that you work at, or name it with location_id."),
+    signing_in.WrongCredentials: _plain("invalid_credentials", "Login and secret do not belong together."),
     database.DatabaseUnavailable: _plain("busy", "The database does not answer. Nothing was done; try again."),
     database.Raced: _plain("busy", "Too many were faster. Nothing was done; try again."),
     idempotency.KeyReused: _plain("idempotency_key_reused", "An earlier request with this key had another body."),
@@ -211,6 +228,8 @@ _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
     ),
     fulfillment.UnaccountedUnits: _uncounted,
     sales.CartNotFound: _unknown,
+    sales.CustomerNotFound: _unknown,
+    sales.EmailTaken: _plain("email_taken", "An e-mail address belongs to one customer, ignoring case."),
     sales.CartClosed: _closed,
     sales.LineNotFound: _unknown,
     sales.OrderNotFound: _unknown,
@@ -238,4 +257,9 @@ _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
     refusals.TenderMismatch: _tender,
     refusals.UnknownProcessor: lambda error: Problem("unknown_processor", f"No processor is called {error.name!r}."),
     refusals.OutOfStock: _short,
+    tailing.TooManyListeners: lambda error: (
+        Problem("busy", "Too many listen to this process already.", headers={"Retry-After": "5"})
+        if error.is_full
+        else Problem("rate_limited", "You listen too often already.", headers={"Retry-After": "5"})
+    ),
 }

@@ -1,7 +1,7 @@
 """API keys: made, shown once, and ended."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -13,11 +13,12 @@ import inventory
 from commercehub import auth, ids
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem, not_found
-from commercehub.api.fields import END, Id
+from commercehub.api.fields import END, Id, Page, Paging, cut
 from commercehub.api.routing import route
 from commercehub.auth import Permission, Role
 
 ORIGINS_MAX: Final = 50
+OVERLAP_SECONDS_MAX: Final = 30 * 86_400
 PUBLISHABLE_CHANNELS: Final = ("web", "app", "agent")
 
 Origin = Annotated[str, Meta(max_length=260, pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?" + END)]
@@ -42,6 +43,37 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     role: RoleName
     location_id: str | None
     secret: str | None
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For how long the old key still works beside the new one."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=OVERLAP_SECONDS_MAX)] = 0
+
+
+class RotatedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The key that takes another's place; its ``secret`` is shown this once."""
+
+    id: str
+    secret: str | None
+    replaces: str
+    old_ends_at: datetime
+
+
+class KeySearch(Paging, frozen=True, kw_only=True):
+    """The part of the list that is wanted."""
+
+
+class ListedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is listed."""
+
+    id: str
+    channel: str
+    role: str
+    location_id: str | None
+    allowed_origins: list[str]
+    created_at: datetime
+    ends_at: datetime | None
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +114,7 @@ async def create_key(call: Call) -> Answer:
             created_by=call.actor.name,
             now=now,
         )
+        call.audited(ids.show("key", key.id), channel=given.channel, role=given.role, location_id=given.location_id)
         return KeyView(
             id=ids.show("key", key.id),
             channel=given.channel,
@@ -91,11 +124,7 @@ async def create_key(call: Call) -> Answer:
         )
 
     answer = await call.once(work, status=201, conceal=lambda key: msgspec.structs.replace(key, secret=None))
-    if answer.body is not None:
-        key_id = msgspec.json.decode(answer.body)["id"]
-        detail = "A secret is shown once. Revoke the key and make another with a new Idempotency-Key."
-        raise Problem("secret_already_shown", detail, facts={"id": key_id})
-    return answer
+    return _shown_once(answer)
 
 
 def _faults(given: NewKey) -> Iterator[tuple[str, str]]:
@@ -121,9 +150,81 @@ async def revoke_key(call: Call, key_id: UUID) -> Ended:
     async def work(db: Connection, now: datetime) -> bool:
         return await auth.revoke_key(db, key_id=key_id, now=now)
 
-    if not await call.database.transaction(work):
+    if not await call.transact(work):
         raise not_found()
     return Ended(id=ids.show("key", key_id))
 
 
-ROUTES = (create_key, revoke_key)
+@route(
+    "POST",
+    "/v1/api-keys/{key_id}/rotate",
+    permission=Permission.KEYS,
+    body=Rotation,
+    answer=RotatedKey,
+    status=201,
+    codes=("secret_already_shown",),
+)
+async def rotate_key(call: Call, key_id: UUID) -> Answer:
+    """Make a key that takes another's place: same channel, role and location. The other ends after the overlap."""
+
+    async def is_alive(db: Connection) -> None:
+        if all(each.id != key_id or each.ends_at is not None for each in await auth.list_keys(db)):
+            raise not_found()
+
+    async with call.asking_first(is_alive):
+        given = await call.read(Rotation)
+
+    async def work(db: Connection, now: datetime) -> RotatedKey:
+        overlap = timedelta(seconds=given.overlap_seconds)
+        key = await auth.rotate_key(db, key_id=key_id, overlap=overlap, rotated_by=call.actor.name, now=now)
+        call.audited(ids.show("key", key_id), replaced_by=ids.show("key", key.id))
+        return RotatedKey(
+            id=ids.show("key", key.id), secret=key.secret, replaces=ids.show("key", key_id), old_ends_at=now + overlap
+        )
+
+    answer = await call.once(
+        work, status=201, subject=key_id, conceal=lambda key: msgspec.structs.replace(key, secret=None)
+    )
+    return _shown_once(answer)
+
+
+@route(
+    "GET",
+    "/v1/api-keys",
+    permission=Permission.KEYS,
+    query=KeySearch,
+    answer=Page[ListedKey],
+    codes=("invalid_cursor",),
+)
+async def list_keys(call: Call) -> Page[ListedKey]:
+    """All keys, without their secrets; ended ones too."""
+    wanted = call.query(KeySearch)
+    async with call.database.connection() as db:
+        found = await auth.list_keys(db)
+    page, next_cursor = cut(found, wanted, id_of=lambda key: key.id)
+    return Page(
+        data=[
+            ListedKey(
+                id=ids.show("key", each.id),
+                channel=each.channel,
+                role=each.role.value,
+                location_id=ids.show("loc", each.location_id) if each.location_id else None,
+                allowed_origins=each.allowed_origins,
+                created_at=each.created_at,
+                ends_at=each.ends_at,
+            )
+            for each in page
+        ],
+        next_cursor=next_cursor,
+    )
+
+
+def _shown_once(answer: Answer) -> Answer:
+    if answer.body is not None:
+        key_id = msgspec.json.decode(answer.body)["id"]
+        detail = "A secret is shown once. Revoke the key and make another with a new Idempotency-Key."
+        raise Problem("secret_already_shown", detail, facts={"id": key_id})
+    return answer
+
+
+ROUTES = (create_key, list_keys, revoke_key, rotate_key)

@@ -156,10 +156,17 @@ def _path_parameters(declared: Route) -> list[dict[str, object]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": f"^{PREFIXES[name]}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"},
+            "schema": _id_or_word(name),
         }
         for name in _PARAMETER.findall(declared.path)
     ]
+
+
+def _id_or_word(name: str) -> dict[str, object]:
+    """An id of its kind, or where none stands there, as in ``/webhooks/{processor}``, a word."""
+    if name not in PREFIXES:
+        return {"type": "string"}
+    return {"type": "string", "pattern": f"^{PREFIXES[name]}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"}
 
 
 @cache

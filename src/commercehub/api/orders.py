@@ -1,16 +1,15 @@
-"""Orders, followed from anywhere: one by one, as a list, as a timeline, and called off."""
+"""Orders, followed from anywhere: one by one, as a list, and called off."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
 from asyncpg import Connection
 from msgspec import Meta
 
-from commercehub import events, ids
 from commercehub.api.call import Answer, Call
-from commercehub.api.fields import PAGE_MAX, Email, Id, Limit, Page, Paging, read_cursor, write_cursor
+from commercehub.api.fields import Email, Id, Page, Paging, read_cursor, write_cursor
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import orders
@@ -20,8 +19,6 @@ from commercehub.sales.orders import OrderState
 from commercehub.views.cart_page import addresses_of, reveal
 from commercehub.views.order_page import OrderView, conceal, read_pages
 from commercehub.workflows import cancellation, payment_results
-
-TIMELINE_MAX: Final = 1_000
 
 
 class OrderSearch(Paging, frozen=True, kw_only=True):
@@ -34,23 +31,6 @@ class OrderSearch(Paging, frozen=True, kw_only=True):
     state: Annotated[str, Meta(max_length=20)] | None = None
 
 
-class TimelineSearch(Paging, frozen=True, kw_only=True):
-    """The part of the timeline that is wanted."""
-
-    limit: Limit = PAGE_MAX
-
-
-class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened: when, where, by whom, and what changed."""
-
-    at: datetime
-    type: str
-    channel: str
-    actor: str
-    location_id: str | None
-    changes: dict[str, Any]
-
-
 class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why the whole order is called off."""
 
@@ -59,7 +39,7 @@ class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 def _owner(call: Call) -> Owner:
     """Any store may read any order that it looks up, so a secret key's location does not narrow this."""
-    return call.owner if call.principal.is_publishable else Owner()
+    return call.owner if call.principal.is_public else Owner()
 
 
 @route("GET", "/v1/orders/{order_id}", permission=Permission.ORDERS_READ, answer=OrderView)
@@ -95,41 +75,6 @@ async def list_orders(call: Call) -> Page[OrderView]:
             data=await read_pages(db, page, base_url=call.hub.settings.base_url),
             next_cursor=write_cursor(page[-1].id) if len(found) > wanted.limit else None,
         )
-
-
-@route(
-    "GET",
-    "/v1/orders/{order_id}/timeline",
-    permission=Permission.ORDERS_READ,
-    query=TimelineSearch,
-    answer=Page[TimelineEntry],
-    codes=("invalid_cursor",),
-)
-async def get_timeline(call: Call, order_id: UUID) -> Page[TimelineEntry]:
-    """Everything that happened to an order, in order."""
-    owner = _owner(call)
-    async with call.asking_first(lambda db: orders.read_order(db, order_id=order_id, owner=owner)):
-        wanted = call.query(TimelineSearch)
-        # Nothing is ever put in between: how many entries were seen is a place that stays.
-        seen = read_cursor(wanted.cursor, int) or 0
-    async with call.database.connection() as db:
-        await orders.read_order(db, order_id=order_id, owner=owner)
-        entries = await events.read_timeline(db, order_id=order_id, limit=TIMELINE_MAX)
-    end = seen + wanted.limit
-    return Page(
-        data=[
-            TimelineEntry(
-                at=entry.at,
-                type=entry.type,
-                channel=entry.channel,
-                actor=entry.actor,
-                location_id=ids.show("loc", entry.location_id) if entry.location_id else None,
-                changes=entry.changes,
-            )
-            for entry in entries[seen:end]
-        ],
-        next_cursor=write_cursor(end) if end < len(entries) else None,
-    )
 
 
 @route(
@@ -179,4 +124,4 @@ async def _reveal(call: Call, order_id: UUID, answer: Answer) -> Answer:
     return Answer(body=body, headers=answer.headers)
 
 
-ROUTES = (get_order, list_orders, get_timeline, cancel_order)
+ROUTES = (get_order, list_orders, cancel_order)

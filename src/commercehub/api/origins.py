@@ -25,7 +25,7 @@ _EXPOSED: Final = "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Reque
 
 def admit(principal: Principal, origin: str | None) -> Mapping[str, str]:
     """The headers with which the page that calls may read the answer; ``Problem`` if the key is not for that page."""
-    if origin is None or not principal.is_publishable:
+    if origin is None or not principal.is_public:
         return {}
     if principal.allowed_origins and origin not in principal.allowed_origins:
         raise Problem("forbidden", "This key may not be used from this origin.")

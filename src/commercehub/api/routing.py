@@ -16,6 +16,7 @@ from litestar import Request, Response
 from litestar.exceptions import ClientException, HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.handlers import route as litestar_route
+from litestar.response import Stream
 
 from commercehub import ids
 from commercehub.api import origins
@@ -31,14 +32,19 @@ Handler = Callable[..., Awaitable[object]]
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 PREFIXES: Final[Mapping[str, str]] = {
     "cart_id": "cart",
+    "customer_id": "cus",
+    "device_id": "dev",
     "fulfillment_id": "ful",
+    "item_id": "item",
     "key_id": "key",
     "line_id": "line",
+    "list_id": "list",
     "location_id": "loc",
     "operation_id": "op",
     "order_id": "ord",
     "product_id": "prod",
     "register_id": "reg",
+    "staff_id": "staff",
 }
 """Which ids stand in which path parameters."""
 
@@ -114,13 +120,22 @@ def mount(declared: Route, get_hub: Callable[[], Hub], limiter: Limiter, *, base
     names = _PARAMETER.findall(declared.path)
     path = _PARAMETER.sub(r"{\1:str}", declared.path)
 
-    async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
         headers: dict[str, str] = {}
         hub = get_hub()
         try:
             principal = await _admit(declared, hub, limiter, request, headers)
             parameters = {name: _path_id(name, request.path_params[name]) for name in names}
-            content = await declared.handler(Call(hub, request, principal), **parameters)
+            content = await declared.handler(
+                Call(
+                    hub,
+                    request,
+                    principal,
+                    action=f"{declared.method} {declared.path}",
+                    permission=declared.permission,
+                ),
+                **parameters,
+            )
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, the unforeseen one too
             return _refuse(error, base_url, request, headers)
         return _respond(content, declared, headers)
@@ -147,7 +162,7 @@ async def _admit(
         caller = address
     else:
         # Every shopper sends the same publishable key: the address tells them apart.
-        caller = f"{principal.key_id}:{address}" if principal.is_publishable else str(principal.key_id)
+        caller = f"{principal.subject_id}:{address}" if principal.is_publishable else str(principal.subject_id)
     allowance = limiter.take(caller)
     headers["RateLimit-Policy"] = limiter.policy
     headers["RateLimit"] = f'"default";r={allowance.remaining};t={allowance.reset_seconds}'
@@ -159,15 +174,15 @@ async def _admit(
     if principal is None:
         raise Problem(
             "unauthenticated",
-            "Send a key that works as Authorization: Bearer <key>.",
+            "Send a key or a token that works as Authorization: Bearer <key>.",
             headers={"WWW-Authenticate": "Bearer"},
         )
     headers.update(origins.admit(principal, request.headers.get("origin")))
     if not principal.may(declared.permission):
-        raise Problem("forbidden", f"A key of role {principal.role} may not do this.")
+        raise Problem("forbidden", f"A credential of role {principal.role} may not do this.")
     # What one credential is answered is for no other: neither a browser nor a cache on the way may keep it.
     headers["Cache-Control"] = "no-store"
-    request.scope["state"]["actor"] = ids.show("key", principal.key_id)
+    request.scope["state"]["actor"] = principal.name
     return principal
 
 
@@ -181,8 +196,15 @@ def _path_id(name: str, text: str) -> UUID | str:
         raise not_found() from error
 
 
-def _respond(content: object, declared: Route, headers: dict[str, str]) -> Response[bytes]:
+def _respond(content: object, declared: Route, headers: dict[str, str]) -> Response[Any]:
     answer = content if isinstance(content, Answer) else Answer(content=content)
+    if answer.stream is not None:
+        return Stream(
+            answer.stream,
+            status_code=answer.status or declared.status,
+            headers=headers | dict(answer.headers),
+            media_type=declared.media_type,
+        )
     body = answer.body if answer.body is not None else msgspec.json.encode(answer.content)
     status = answer.status or declared.status
     if status < 300:

@@ -21,14 +21,22 @@ ON_EVENT: Final[Mapping[str, tuple[EventJob, ...]]] = {
     "order.placed": (orders.confirm, orders.carry_out_payments),
     "order.payment_failed": (orders.tell_of_failure,),
     "order.cancelled": (orders.carry_out_payments,),
+    "payment.came_late": (orders.carry_out_payments,),
+    "payment.capture_begun": (orders.carry_out_payments,),
+    "payment.refund_begun": (orders.carry_out_payments,),
+    "payment.void_begun": (orders.carry_out_payments,),
     "fulfillment.shipped": (orders.carry_out_payments,),
 }
 """The aggregate of each of these events is an order."""
 
 SCHEDULE: Final[tuple[tuple[float, Job], ...]] = (
     (0.25, housekeeping.run_imports),
-    (5.0, orders.resolve_payments),
+    (0.25, orders.apply_webhooks),
+    (2.0, orders.resolve_payments),
+    (60.0, orders.retry_refused),
+    (3_600.0, orders.forget_webhooks),
     (60.0, housekeeping.forget_answers),
+    (60.0, housekeeping.forget_sign_ins),
     (3_600.0, housekeeping.keep_partitions),
 )
 """Seconds between two runs, and the job."""

@@ -7,7 +7,7 @@ import asyncpg
 import structlog
 from asyncpg import Connection
 
-from commercehub import events, idempotency
+from commercehub import auth, events, idempotency
 from commercehub.database import Work
 from commercehub.workflows import importing
 from commercehub.workflows.parts import Hub
@@ -29,6 +29,20 @@ async def forget_answers(hub: Hub) -> None:
 
     while await hub.database.transaction(work) == idempotency.PURGE_BATCH:
         pass
+
+
+async def forget_sign_ins(hub: Hub) -> None:
+    """Forget the sign-ins that ended long ago, and the wrong tries that count no more."""
+
+    async def sessions(db: Connection, now: datetime) -> bool:
+        return await auth.purge_sessions(db, now=now) == auth.PURGE_BATCH
+
+    async def attempts(db: Connection, now: datetime) -> bool:
+        return await auth.purge_attempts(db, now=now) == auth.PURGE_BATCH
+
+    for work in (sessions, attempts):
+        while await hub.database.transaction(work):
+            pass
 
 
 async def keep_partitions(hub: Hub) -> None:

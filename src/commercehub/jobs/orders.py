@@ -1,12 +1,13 @@
 """Jobs that follow from what happened to an order. Each may run twice, late, and beside itself."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from asyncpg import Connection
 
-from commercehub.workflows import messages, payment_results
+from commercehub.workflows import messages, payment_results, webhooks
 from commercehub.workflows.parts import Hub
+from payments import inbox
 
 
 async def confirm(hub: Hub, order_id: UUID) -> None:
@@ -34,4 +35,28 @@ async def carry_out_payments(hub: Hub, order_id: UUID) -> None:
 
 async def resolve_payments(hub: Hub) -> None:
     """Find out what became of the payments that nobody has heard of."""
-    await payment_results.resolve_due(hub.database, hub.processors, render=hub.render)
+    while (
+        await payment_results.resolve_due(hub.database, hub.processors, render=hub.render) == payment_results.DUE_BATCH
+    ):
+        pass
+
+
+async def apply_webhooks(hub: Hub) -> None:
+    """Look into what processors told."""
+    while await webhooks.apply_due(hub.database, hub.processors, render=hub.render) == webhooks.BATCH:
+        pass
+
+
+async def retry_refused(hub: Hub) -> None:
+    """Try captures and voids anew that were refused a while ago."""
+    await payment_results.retry_refused(hub.database, hub.processors, render=hub.render)
+
+
+async def forget_webhooks(hub: Hub) -> None:
+    """Let go of what processors told long ago."""
+
+    async def work(db: Connection, now: datetime) -> int:
+        return await inbox.forget(db, before=now - timedelta(days=inbox.KEPT_DAYS))
+
+    while await hub.database.transaction(work) == inbox.FORGET_BATCH:
+        pass

@@ -28,11 +28,14 @@ QUANTITY_MAX: Final = 1_000_000
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """By what right a caller opens a cart or an order; it stands in the WHERE of every look-up.
 
-    ``token_hash``: by its token. ``location_id``: made at that location. Neither: any.
+    ``token_hash``: by its token. ``location_id``: made at that location. ``customer_id``: the customer's own.
+    ``order_id``: the one order that a guest looked up, and no cart. All that is given has to fit; nothing: any.
     """
 
     token_hash: bytes | None = None
     location_id: UUID | None = None
+    customer_id: UUID | None = None
+    order_id: UUID | None = None
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):

@@ -95,3 +95,11 @@ class HandleTaken(SalesError):
     def __init__(self, handle: str) -> None:
         super().__init__(handle)
         self.handle = handle
+
+
+class CustomerNotFound(SalesError):
+    """There is no such customer."""
+
+
+class EmailTaken(SalesError):
+    """Somebody else has this e-mail address; they are unique ignoring case."""

@@ -183,8 +183,20 @@ FROM commercehub.orders AS placed
 WHERE placed.id = $1
   AND ($2::bytea IS NULL
        OR EXISTS (SELECT FROM commercehub.carts AS cart WHERE cart.id = placed.cart_id AND cart.token_hash = $2))
+  AND ($3::uuid IS NULL OR placed.customer_id = $3)
+  AND ($4::uuid IS NULL OR placed.id = $4)
 """
 
+
+# Who gives the number and one of the two ways to reach them may see the order; a phone is compared by its digits.
+FIND_FOR_GUEST = """
+SELECT placed.id
+FROM commercehub.orders AS placed
+JOIN commercehub.order_contacts AS contact ON contact.id = placed.contact_id
+WHERE placed.number = $1
+  AND (lower(contact.email) = lower($2)
+       OR regexp_replace(contact.phone, '[^0-9]', '', 'g') = regexp_replace($3, '[^0-9]', '', 'g'))
+"""
 
 LOCK = "SELECT placed.id FROM commercehub.orders AS placed WHERE placed.id = $1 FOR UPDATE"
 
@@ -275,10 +287,18 @@ async def create_orders(
 
 async def read_order(db: Connection, *, order_id: UUID, owner: Owner) -> Order:
     """One order, or raise ``OrderNotFound``. A cart's token opens the order that the cart became."""
-    row = await db.fetchrow(READ, order_id, owner.token_hash)
+    row = await db.fetchrow(READ, order_id, owner.token_hash, owner.customer_id, owner.order_id)
     if row is None:
         raise OrderNotFound
     return _order(row)
+
+
+async def find_for_guest(db: Connection, *, number: str, email: str | None, phone: str | None) -> UUID:
+    """The order of this number and this e-mail address or phone, or raise ``OrderNotFound``."""
+    order_id: UUID | None = await db.fetchval(FIND_FOR_GUEST, number, email, phone)
+    if order_id is None:
+        raise OrderNotFound
+    return order_id
 
 
 async def lock_order(db: Connection, *, order_id: UUID) -> Order:

@@ -225,6 +225,7 @@ orders: Final = Table(
     Index("uq_orders_live_cart", "cart_id", unique=True, postgresql_where=text("state <> 'failed'")),
     Index("ix_orders_state", "state", "id"),
     Index("ix_orders_contact_id", "contact_id"),
+    Index("ix_orders_customer_id", "customer_id", "id", postgresql_where=text("customer_id IS NOT NULL")),
     postgresql_with={"fillfactor": "80"},
 )
 
@@ -271,4 +272,75 @@ order_lines: Final = Table(
     CheckConstraint("quantity_scale > 0 OR total_minor = unit_price_minor * ordered - discount_minor", name="total"),
     Index("ix_order_lines_order_id", "order_id"),
     postgresql_with={"fillfactor": "80"},
+)
+
+# A code opens a cart in another channel, once.
+handoffs: Final = Table(
+    "handoffs",
+    metadata,
+    Column("code_hash", LargeBinary, nullable=False),
+    Column("cart_id", Uuid, nullable=False),
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("code_hash"),
+    ForeignKeyConstraint(["cart_id"], ["commercehub.carts.id"]),
+    Index("ix_handoffs_cart_id", "cart_id"),
+)
+
+promotions: Final = Table(
+    "promotions",
+    metadata,
+    Column("code", Text, nullable=False),
+    Column("percent_off_ppm", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("code"),
+    CheckConstraint("percent_off_ppm BETWEEN 1 AND 1000000", name="percent_off"),
+    CheckConstraint("code = upper(code)", name="code"),
+)
+
+cart_promotions: Final = Table(
+    "cart_promotions",
+    metadata,
+    Column("cart_id", Uuid, nullable=False),
+    Column("code", Text, nullable=False),
+    PrimaryKeyConstraint("cart_id", "code"),
+    ForeignKeyConstraint(["cart_id"], ["commercehub.carts.id"]),
+    ForeignKeyConstraint(["code"], ["commercehub.promotions.code"]),
+)
+
+order_promotions: Final = Table(
+    "order_promotions",
+    metadata,
+    Column("order_id", Uuid, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("discount_minor", BigInteger, nullable=False),
+    PrimaryKeyConstraint("order_id", "code"),
+    ForeignKeyConstraint(["order_id"], ["commercehub.orders.id"]),
+    CheckConstraint("discount_minor >= 0", name="discount"),
+)
+
+wishlists: Final = Table(
+    "wishlists",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("customer_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("share_hash", LargeBinary),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("ix_wishlists_customer_id", "customer_id"),
+    Index("uq_wishlists_share_hash", "share_hash", unique=True, postgresql_where=text("share_hash IS NOT NULL")),
+)
+
+wishlist_items: Final = Table(
+    "wishlist_items",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("wishlist_id", Uuid, nullable=False),
+    Column("variant_id", Uuid, nullable=False),
+    Column("location_id", Uuid),
+    Column("added_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["wishlist_id"], ["commercehub.wishlists.id"]),
+    ForeignKeyConstraint(["variant_id"], ["commercehub.variants.id"]),
+    Index("uq_wishlist_items_wishlist_id_variant_id", "wishlist_id", "variant_id", unique=True),
 )

@@ -8,5 +8,7 @@ to that. What is true about a payment is in its books, at ``GET /v1/truth`` for 
     HUB_SANDBOX_SECRET          the API keys, comma separated; each is an account of its own (needed)
     HUB_SANDBOX_WEBHOOK_URL     where events are sent; without it there are none
     HUB_SANDBOX_WEBHOOK_SECRET  what they are signed with; two, comma separated, while one replaces the other
+    HUB_SANDBOX_WEBHOOK_COPIES  how often each event is sent, 1 unless set
+    HUB_SANDBOX_WEBHOOK_SHUFFLE_SECONDS  how long an event may be held back, at random, so that they come in any order
     HUB_SANDBOX_PUBLIC_URL      how a payer's browser reaches this server, where it is not how the hub does
 """

@@ -57,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: tuple[str, ...]
     webhook_url: str | None = None
     webhook_secrets: tuple[str, ...] = ()
+    webhook_copies: int = 1
+    webhook_shuffle_seconds: float = 0.0
     public_url: str | None = None
 
     @classmethod
@@ -79,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             api_keys=api_keys,
             webhook_url=webhook_url,
             webhook_secrets=webhook_secrets,
+            webhook_copies=int(environment.get("HUB_SANDBOX_WEBHOOK_COPIES") or 1),
+            webhook_shuffle_seconds=float(environment.get("HUB_SANDBOX_WEBHOOK_SHUFFLE_SECONDS") or 0),
             public_url=environment.get("HUB_SANDBOX_PUBLIC_URL", "").rstrip("/") or None,
         )
 
@@ -87,14 +91,23 @@ class Peer:
     """What the handlers share: the books, who may call, and which keys are being worked on."""
 
     def __init__(self, settings: Settings) -> None:
-        self.books = Books(settings.database, events=settings.webhook_url is not None)
+        self.books = Books(
+            settings.database,
+            events=settings.webhook_url is not None,
+            event_delay_seconds_max=settings.webhook_shuffle_seconds,
+        )
         self.accounts = {_digest(key.encode()): _digest(key.encode())[:16] for key in settings.api_keys}
         self.public_url = settings.public_url
         self.in_flight: dict[tuple[str, str], str] = {}
         self.closing = asyncio.Event()
         self.sender: Sender | None = None
         if settings.webhook_url is not None:
-            self.sender = Sender(self.books, url=settings.webhook_url, secrets=settings.webhook_secrets)
+            self.sender = Sender(
+                self.books,
+                url=settings.webhook_url,
+                secrets=settings.webhook_secrets,
+                copies=settings.webhook_copies,
+            )
 
 
 @post("/payments")

@@ -5,6 +5,7 @@ finds either nothing done, or the very same answer under the same key. There is 
 transaction, which is why the server may call these functions from its event loop.
 """
 
+import random
 import re
 import secrets
 import sqlite3
@@ -188,10 +189,14 @@ _DUE_EVENTS: Final = """
 
 
 class Books:
-    """The books in the file at ``path``, made where there is none. ``events`` are written only where somebody listens."""
+    """The books in the file at ``path``, made where there is none.
 
-    def __init__(self, path: Path, *, events: bool = False) -> None:
+    ``events`` are written only where somebody listens; each may be held back for a while, at random.
+    """
+
+    def __init__(self, path: Path, *, events: bool = False, event_delay_seconds_max: float = 0.0) -> None:
         self._events = events
+        self._event_delay_seconds_max = event_delay_seconds_max
         self._db = sqlite3.connect(path, timeout=BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -433,7 +438,8 @@ class Books:
             return
         event_id, payment = f"evt_{secrets.token_hex(12)}", self.payment(payment_id)
         body = {"id": event_id, "type": event, "created_at": datetime.now(UTC), "payment": payment}
-        bound = (event_id, msgspec.json.encode(body), time.time())
+        due_at = time.time() + random.uniform(0, self._event_delay_seconds_max)  # noqa: S311 - an order, no secret
+        bound = (event_id, msgspec.json.encode(body), due_at)
         self._db.execute("INSERT INTO events (id, body, due_at) VALUES (?, ?, ?)", bound)
 
     def _full(self, row: sqlite3.Row) -> Payment:

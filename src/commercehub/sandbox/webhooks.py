@@ -33,10 +33,11 @@ def signature(body: bytes, *, signed_at: int, secrets: Sequence[str]) -> str:
 class Sender:
     """Sends what is due in the books to one address until it is cancelled."""
 
-    def __init__(self, books: Books, *, url: str, secrets: Sequence[str]) -> None:
+    def __init__(self, books: Books, *, url: str, secrets: Sequence[str], copies: int = 1) -> None:
         self._books = books
         self._url = url
         self._secrets = secrets
+        self._copies = copies
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -67,12 +68,11 @@ class Sender:
     async def _send(self, client: httpx.AsyncClient, event: Event) -> None:
         proof = signature(event.body, signed_at=int(time.time()), secrets=self._secrets)
         headers = {"Content-Type": "application/json", "Sandbox-Signature": proof}
-        try:
-            answer = await client.post(self._url, content=event.body, headers=headers)
-            delivered = answer.is_success
-        except httpx.HTTPError:
-            delivered = False
-        if delivered:
+        answers = await asyncio.gather(
+            *(client.post(self._url, content=event.body, headers=headers) for _ in range(self._copies)),
+            return_exceptions=True,
+        )
+        if all(isinstance(answer, httpx.Response) and answer.is_success for answer in answers):
             self._books.event_delivered(event.id)
         else:
             pause_seconds = min(PAUSE_SECONDS_MIN * 2**event.attempts, PAUSE_SECONDS_MAX)

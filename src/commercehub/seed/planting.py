@@ -67,6 +67,12 @@ def demo_secret(secret: str, name: str) -> str:
     return f"hub_{kind}_{hmac.new(secret.encode(), f'demo key {name}'.encode(), 'sha256').hexdigest()}"
 
 
+def demo_login(secret: str, role: str) -> dict[str, str]:
+    """How the demo's member of staff of a role signs in; derived, like the keys."""
+    word = hmac.new(secret.encode(), f"demo staff {role}".encode(), "sha256").hexdigest()
+    return {"login": role, "password": word[:20], "pin": f"{int(word[20:32], 16) % 1_000_000:06}"}
+
+
 async def _tell_nobody(_: Progress) -> None:
     pass
 
@@ -103,8 +109,34 @@ async def plant(
         # The channels and keys come last: an interrupted planting is begun again.
         await _plant_channels(db, secret, now)
 
+    await _plant_staff(database, places, secret)
     await database.transaction(finish)
     return True
+
+
+async def _plant_staff(database: Database, places: Mapping[str, UUID], secret: str) -> None:
+    people = []
+    for person in shop.STAFF:
+        login = demo_login(secret, person.role)
+        people.append(
+            auth.Person(
+                id=ids.new(),
+                login=login["login"],
+                name=person.name,
+                role=person.role,
+                location_ids=tuple(places[code] for code in person.location_codes),
+                password_hash=await auth.hash_password(login["password"]),
+                pin_hash=await auth.hash_password(login["pin"]),
+                ended_at=None,
+            )
+        )
+
+    async def work(db: Connection, now: datetime) -> None:
+        for person in people:
+            if await auth.find_person(db, login=person.login) is None:
+                await auth.create_person(db, person, now=now)
+
+    await database.transaction(work)
 
 
 async def _plant_places(db: Connection, now: datetime) -> dict[str, UUID]:

@@ -75,6 +75,14 @@ class DeliveryRate(msgspec.Struct, frozen=True, kw_only=True):
     amount_minor: int
 
 
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who works in the shop, at places by their codes; nowhere named is everywhere."""
+
+    role: str
+    name: str
+    location_codes: tuple[str, ...] = ()
+
+
 _STORE_CAPABILITIES: Final = ("ship", "pickup", "returns", "till", "receive")
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri")
 
@@ -197,3 +205,11 @@ DELIVERY_RATES: Final = (
     DeliveryRate(method="carry_out", currency=CURRENCY, amount_minor=0),
     DeliveryRate(method="digital", currency=CURRENCY, amount_minor=0),
 )
+
+STAFF: Final = (
+    Person(role="cashier", name="Cass Iver", location_codes=("S1",)),
+    Person(role="manager", name="Mona Gray", location_codes=("S1",)),
+    Person(role="picker", name="Pia Ker", location_codes=("S1", "DC1")),
+    Person(role="support", name="Sunny Port"),
+)
+"""One of each role; their logins are their roles."""

@@ -8,8 +8,9 @@ import msgspec
 from asyncpg import Connection
 
 import fulfillment
+import payments
 from commercehub import ids
-from commercehub.sales import orders
+from commercehub.sales import dues, orders
 from commercehub.sales.carts import Address
 from commercehub.sales.orders import Order, OrderLine
 from commercehub.views.cart_page import AddressView
@@ -43,12 +44,18 @@ class OrderDeliveryView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FulfillmentSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Work for the order at one location."""
+    """Work for the order at one location.
+
+    The code that opens a pickup which is ready is shown to whom the order is for, and to nobody else.
+    """
 
     id: str
     kind: str
     state: str
     location_id: str
+    collect_by: datetime | None = None
+    pickup_code: str | None = None
+    pickup_qr: str | None = None
 
 
 class NextAction(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +90,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     delivery_total: Money
     tax_total: Money
     total: Money
+    amount_due: Money
     receipt_barcode: str
     permalink: str
     change: Money | None = None
@@ -97,8 +105,9 @@ def show_order(
     *,
     base_url: str,
     next_url: str | None = None,
+    due: int = 0,
 ) -> OrderView:
-    """The page of an order, from what its rooms know; nothing personal is in it."""
+    """The page of an order, from what its rooms know; nothing personal is in it. ``due``: what is left to pay."""
 
     def money(amount: int) -> Money:
         return Money(amount, order.currency)
@@ -134,6 +143,7 @@ def show_order(
                 kind=each.kind,
                 state=each.state,
                 location_id=ids.show("loc", each.location_id),
+                collect_by=each.collect_by,
             )
             for each in work
         ],
@@ -142,6 +152,7 @@ def show_order(
         delivery_total=money(order.delivery_total),
         tax_total=money(order.tax_total),
         total=money(order.total),
+        amount_due=money(due),
         receipt_barcode=orders.receipt_barcode(order.number),
         permalink=f"{base_url}/v1/orders/{ids.show('ord', order.id)}",
         change=money(order.change) if order.change is not None else None,
@@ -166,21 +177,52 @@ def _line(line: OrderLine, currency: str) -> OrderLineView:
 
 
 def conceal(view: OrderView) -> OrderView:
-    """The page without what a stored answer may not keep: how to reach somebody, and where they live."""
+    """The page without what a stored answer may not keep: how to reach somebody, where they live, what opens a pickup."""
     deliveries = [msgspec.structs.replace(each, address=None) for each in view.deliveries]
-    return msgspec.structs.replace(view, email=None, phone=None, deliveries=deliveries)
+    work = [msgspec.structs.replace(each, pickup_code=None, pickup_qr=None) for each in view.fulfillments]
+    return msgspec.structs.replace(view, email=None, phone=None, deliveries=deliveries, fulfillments=work)
 
 
-async def read_pages(db: Connection, found: Sequence[Order], *, base_url: str) -> list[OrderView]:
-    """The pages of orders with whom and where they are for: one read for all work, one for all contacts."""
+async def read_pages(
+    db: Connection, found: Sequence[Order], *, base_url: str, secret: str | None = None
+) -> list[OrderView]:
+    """The pages of orders with whom and where they are for: one read for all work, one for all contacts, one for money.
+
+    One more for those whose payers are waited for, if there are any. ``secret``: the reader is whom the orders are for,
+    and sees what opens a pickup.
+    """
     work: dict[UUID, list[fulfillment.Fulfillment]] = {}
     for each in await fulfillment.read_fulfillments_of(db, references=[order.id for order in found]):
         work.setdefault(each.reference, []).append(each)
     wanted = {order.contact_id for order in found} | {d.address_id for order in found for d in order.deliveries}
     contacts = await orders.read_contacts(db, contact_ids=[each for each in wanted if each])
-    return [
-        _with_contacts(show_order(order, work.get(order.id, ()), base_url=base_url), order, contacts) for order in found
+    waiting = [order.id for order in found if order.state in orders.UNPAID]
+    next_urls = await payments.read_next_urls(db, references=waiting) if waiting else {}
+    covered: dict[UUID, int] = {}
+    for intent in await payments.read_intents(db, references=[order.id for order in found]):
+        covered[intent.reference] = covered.get(intent.reference, 0) + intent.covered_minor
+    views = [
+        show_order(
+            order,
+            work.get(order.id, ()),
+            base_url=base_url,
+            next_url=next_urls.get(order.id),
+            due=dues.amount_due(order, covered_minor=covered.get(order.id, 0)),
+        )
+        for order in found
     ]
+    if secret is not None:
+        views = [_with_codes(view, work.get(order.id, ()), secret) for view, order in zip(views, found, strict=True)]
+    return [_with_contacts(view, order, contacts) for view, order in zip(views, found, strict=True)]
+
+
+def _with_codes(view: OrderView, work: Sequence[fulfillment.Fulfillment], secret: str) -> OrderView:
+    shown = []
+    for summary, each in zip(view.fulfillments, work, strict=True):
+        code = fulfillment.pickup_code(secret, each.id) if each.state is fulfillment.State.READY else None
+        qr = fulfillment.qr_of(code) if code else None
+        shown.append(msgspec.structs.replace(summary, pickup_code=code, pickup_qr=qr))
+    return msgspec.structs.replace(view, fulfillments=shown)
 
 
 def _with_contacts(

@@ -39,6 +39,7 @@ def order_event(order: Order, kind: str, actor: Actor, *, sequence: int, **facts
         body={"order_id": ids.show("ord", order.id), "number": order.number, **facts},
         actor=actor,
         order_id=order.id,
+        customer_id=order.customer_id,
     )
 
 

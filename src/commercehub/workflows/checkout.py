@@ -24,9 +24,8 @@ from commercehub.sales.carts import Cart, Owner
 from commercehub.sales.errors import CartNotFound, NoPrice, VersionConflict
 from commercehub.sales.orders import Contact, Order, OrderDelivery, OrderLine, OrderState
 from commercehub.sales.pricing import METHODS_WITH_ADDRESS
-from commercehub.workflows import payment_results
+from commercehub.workflows import payment_results, stored_values
 from commercehub.workflows.announcing import order_event, stock_events
-from commercehub.workflows.payment_results import Render
 from commercehub.workflows.refusals import (
     REFUSALS,
     ContactRequired,
@@ -37,6 +36,7 @@ from commercehub.workflows.refusals import (
     RegisterRequired,
     TotalChanged,
 )
+from commercehub.workflows.rendering import Render
 from commercehub.workflows.tenders import Share, Tender, share_out
 from payments.processors import Processor
 
@@ -157,7 +157,7 @@ async def _place_one(database: Database, placing: Placing, render: Render) -> Ou
 
     try:
         return await database.transaction(work)
-    except DrawerClosed:
+    except (DrawerClosed, payments.StoredValueSpent):
         return Stale(())
 
 
@@ -174,7 +174,14 @@ async def prepare(db: Connection, checkout: Checkout, *, database: Database) -> 
     cart = _with_order_ids(cart)
     try:
         _check(cart, checkout)
-        shares = share_out(checkout.tenders, cart.prices.total, cart.currency)
+        tenders = await stored_values.look_into(
+            db,
+            checkout.tenders,
+            customer_id=cart.customer_id,
+            currency=cart.currency,
+            clock_offset=database.clock_offset,
+        )
+        shares = share_out(tenders, cart.prices.total, cart.currency)
         session_id = await _find_drawer(db, checkout, cart, shares)
         sources = await _source(db, cart, database)
     except REFUSALS as error:
@@ -523,6 +530,7 @@ def _intents(draft: _Draft) -> list[payments.NewIntent]:
             amount_minor=share.amount,
             tendered_minor=share.amount + share.change if share.tender.type == "cash" else None,
             session_id=draft.placing.session_id,
+            stored_value_id=share.tender.stored_value_id,
             processor=share.tender.processor,
             payment_method=share.tender.payment_method,
             settle=not remote,

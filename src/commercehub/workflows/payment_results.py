@@ -1,14 +1,14 @@
 """What follows from what a processor said: one ``finalize`` for the browser, the webhook and the completer.
 
-``ask`` talks to the processor and holds no transaction; everything that takes ``db`` talks to nobody.
+``inquiries`` talks to the processor and holds no transaction; everything that takes ``db`` talks to nobody.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import msgspec
 import structlog
 from asyncpg import Connection
 from msgspec.structs import replace
@@ -17,109 +17,28 @@ import fulfillment
 import inventory
 import payments
 from commercehub import idempotency, ids
-from commercehub.database import Database
+from commercehub.database import Database, Work
 from commercehub.events import SYSTEM
 from commercehub.idempotency import Stored
 from commercehub.sales import carts, orders
 from commercehub.sales.carts import Owner
 from commercehub.sales.orders import Order, OrderState
+from commercehub.workflows import dues, inquiries, refunds
 from commercehub.workflows.announcing import move_and_tell
-from payments import processors
+from commercehub.workflows.dues import begin_captures
+from commercehub.workflows.inquiries import Heard
+from commercehub.workflows.rendering import Render
 from payments.processors import Processor
 
 CARRIED_OUT: Final = "carry_out"
+PICKUP: Final = "pickup"
 DUE_BATCH: Final = 50
+DUE_AT_ONCE: Final = 16
+"""Of a batch: one that waits for a processor must not keep the others."""
+GIVEN_BACK: Final = frozenset({OrderState.CANCELLED, OrderState.FAILED})
 FAILED_STATUS: Final = 402
 
 log = structlog.get_logger()
-
-
-class Render(msgspec.Struct, frozen=True, kw_only=True):
-    """How the edge writes its answers: what is stored for a key is what the caller got.
-
-    ``order`` takes the order, its work, and the address that the payer has to go to, if any.
-    """
-
-    order: Callable[[Order, Sequence[fulfillment.Fulfillment], str | None], str]
-    declined: Callable[[Order, str | None], str]
-
-
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a processor said of an operation, and where the payer has to go, if anywhere."""
-
-    fact: payments.Fact
-    next_url: str | None = None
-
-
-async def ask(processor: Processor, operation: payments.OpenOperation) -> Heard:
-    """Ask a processor for what was written down, by the key that was written down: repeating it is safe."""
-    request = _request(operation)
-    match operation.kind:
-        case payments.Kind.AUTHORIZE:
-            outcome = await processor.authorize(request)
-        case payments.Kind.CAPTURE:
-            outcome = await processor.capture(request)
-        case payments.Kind.VOID:
-            outcome = await processor.void(request)
-        case payments.Kind.REFUND:
-            outcome = await processor.refund(request)
-    return _heard(operation, outcome)
-
-
-async def look_up(processor: Processor, operation: payments.OpenOperation) -> Heard:
-    """Find out what became of an authorization whose answer was lost, without asking for it again.
-
-    No such payment, long after it was asked, means that the money was never promised.
-    """
-    found = await processor.find_by_reference(str(operation.intent_id))
-    if found is None:
-        return Heard(
-            fact=payments.Fact(
-                operation_id=operation.operation_id,
-                state=payments.OperationState.FAILED,
-                detail="the processor knows of no such payment",
-            )
-        )
-    if isinstance(found, processors.Unknown):
-        return _heard(operation, found)
-    outcome = processors.outcome_of(_request(operation), processors.OperationKind.AUTHORIZE, found)
-    return _heard(operation, outcome or processors.Unknown(detail="the payment has no operation of ours"))
-
-
-def _request(operation: payments.OpenOperation) -> processors.Operation:
-    return processors.Operation(
-        id=operation.operation_id,
-        key=str(operation.operation_id),
-        reference=str(operation.intent_id),
-        amount_minor=operation.amount_minor,
-        currency=operation.currency,
-        payment_method=operation.payment_method,
-        processor_reference=operation.processor_reference,
-    )
-
-
-def _heard(operation: payments.OpenOperation, outcome: processors.Outcome) -> Heard:
-    fact = payments.Fact(operation_id=operation.operation_id, state=payments.OperationState.PENDING)
-    match outcome:
-        case processors.Succeeded():
-            fact = replace(
-                fact, state=payments.OperationState.SUCCEEDED, processor_reference=outcome.processor_reference
-            )
-        case processors.Declined():
-            fact = replace(
-                fact,
-                state=payments.OperationState.DECLINED,
-                processor_reference=outcome.processor_reference,
-                decline_code=outcome.decline_code,
-            )
-        case processors.RequiresAction():
-            return Heard(fact=replace(fact, processor_reference=outcome.processor_reference), next_url=outcome.url)
-        case processors.Pending():
-            fact = replace(fact, processor_reference=outcome.processor_reference)
-        case processors.Unknown():
-            log.warning("payment.unknown", operation_id=str(operation.operation_id), detail=outcome.detail)
-            fact = replace(fact, state=payments.OperationState.UNKNOWN, detail=outcome.detail)
-    return Heard(fact=fact)
 
 
 async def ask_and_finalize(
@@ -131,34 +50,31 @@ async def ask_and_finalize(
     render: Render,
 ) -> Stored:
     """Ask for an authorization that is written down, and do what follows; the answer for the payer."""
-    heard = await ask(processor, operation)
+    heard = await inquiries.ask(processor, operation)
 
     async def work(db: Connection, now: datetime) -> Stored:
         return await finalize(db, heard, order_id=order_id, now=now, render=render)
 
-    answer = await database.transaction(work)
-    if answer.status == FAILED_STATUS and heard.fact.state is payments.OperationState.SUCCEEDED:
-        await _let_go_of_late_success(processor, operation, heard.fact)
-    return answer
-
-
-async def _let_go_of_late_success(processor: Processor, operation: payments.OpenOperation, fact: payments.Fact) -> None:
-    """The processor promised the money after the completer had given the order up: nobody will take it, so void it."""
-    request = replace(
-        _request(operation), key=f"{operation.operation_id}:late", processor_reference=fact.processor_reference
-    )
-    outcome = await processor.void(request)
-    tell = log.warning if isinstance(outcome, processors.Succeeded) else log.error
-    tell("payment.late_success_voided", intent_id=str(operation.intent_id), outcome=type(outcome).__name__)
+    return await database.transaction(work)
 
 
 async def answer_as_it_is(database: Database, *, order_id: UUID, render: Render) -> Stored:
     """The answer to a repeated checkout whose first attempt is still under way: 202 with the order as it is now."""
     async with database.connection() as db:
         order = await orders.read_order(db, order_id=order_id, owner=Owner())
-        work = await fulfillment.read_fulfillments_of(db, references=[order_id])
-    status = 202 if order.state in orders.UNPAID else 201
-    return Stored(status, render.order(order, work, None))
+        return await _as_it_is(db, order, render=render)
+
+
+async def _as_it_is(db: Connection, order: Order, *, render: Render) -> Stored:
+    if order.state in orders.UNPAID:
+        urls = await payments.read_next_urls(db, references=[order.id])
+        return Stored(202, render.order(order, (), urls.get(order.id)))
+    if order.state is OrderState.FAILED:
+        tried = await payments.read_operations(db, reference=order.id)
+        codes = [each.decline_code for each in tried if each.kind is payments.Kind.AUTHORIZE]
+        return Stored(FAILED_STATUS, render.declined(order, codes[0] if codes else None))
+    work = await fulfillment.read_fulfillments_of(db, references=[order.id])
+    return Stored(201, render.order(order, work, None))
 
 
 async def finalize(db: Connection, heard: Heard, *, order_id: UUID, now: datetime, render: Render) -> Stored:
@@ -168,14 +84,11 @@ async def finalize(db: Connection, heard: Heard, *, order_id: UUID, now: datetim
     """
     order = await orders.lock_unpaid_order(db, order_id=order_id)
     if order is None:
-        order = await orders.read_order(db, order_id=order_id, owner=Owner())
-        work = await fulfillment.read_fulfillments_of(db, references=[order_id])
-        if order.state is OrderState.FAILED:
-            return Stored(FAILED_STATUS, render.declined(order, heard.fact.decline_code))
-        return Stored(201, render.order(order, work, None))
+        order = await _hear_late(db, heard, order_id=order_id, now=now)
+        return await _as_it_is(db, order, render=render)
     recorded = await payments.record(db, [heard.fact], now=now)
     if not recorded:
-        return Stored(202, render.order(order, (), None))
+        return await _as_it_is(db, order, render=render)
     intent = recorded[0].intent
     match intent.state:
         case payments.IntentState.AUTHORIZED:
@@ -196,13 +109,43 @@ async def finalize(db: Connection, heard: Heard, *, order_id: UUID, now: datetim
     return Stored(202, render.order(order, (), heard.next_url))
 
 
+async def _hear_late(db: Connection, heard: Heard, *, order_id: UUID, now: datetime) -> Order:
+    """Book what is heard of an authorization once its order waits no more.
+
+    Money that was promised after the payment, or the order, had been given up is booked with the void that lets go of
+    it: nobody will take it, and nobody may forget it. Money for what was due later is booked as such.
+    """
+    order = await orders.lock_order(db, order_id=order_id)
+    succeeded = heard.fact.state is payments.OperationState.SUCCEEDED
+    recorded = await payments.record(db, [heard.fact], now=now)
+    intent = recorded[0].intent if recorded else None
+    unwanted = intent if intent is not None and order.state in GIVEN_BACK else None
+    if succeeded and intent is None:
+        late = replace(heard.fact, operation_id=ids.new())
+        intent = unwanted = await payments.record_late(db, late, intent_id=heard.intent_id, now=now)
+    if intent is None or heard.fact.state not in payments.FINAL:
+        return order
+    word = "payment.authorized" if succeeded else "payment.declined"
+    if succeeded and unwanted is not None:
+        void = (ids.new(), unwanted.id, payments.Kind.VOID, unwanted.authorized_minor)
+        await payments.begin(db, [void], now=now)
+        word = "payment.came_late"
+        log.warning(word, order_id=ids.show("ord", order_id), intent_id=str(unwanted.id))
+    told = [(word, {"amount": {"amount": intent.amount_minor, "currency": order.currency}})]
+    intents = await payments.read_intents(db, references=[order_id])
+    return await move_and_tell(
+        db,
+        order,
+        told,
+        to=order.state,
+        payment_state=dues.payment_state(order, intents),
+        fulfillment_state=order.fulfillment_state,
+        actor=SYSTEM,
+        now=now,
+    )
+
+
 async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now: datetime, render: Render) -> Stored:
-    intents = [intent]
-    if intent.amount_minor != order.total:
-        intents = await payments.read_intents(db, references=[order.id])
-        local = [each for each in intents if each.processor is None]
-        await payments.settle_local(db, [(each, ids.new()) for each in local], now=now)
-        intents = await payments.read_intents(db, references=[order.id])
     holds = await inventory.read_holds(db, reference=order.id)
     carried = {each.id for each in order.deliveries if each.method == CARRIED_OUT}
     delivery_of = {line.id: line.delivery_id for line in order.lines}
@@ -215,6 +158,13 @@ async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now
         channel=order.channel,
         now=now,
     )
+    # After the stock: the lock order is stock, then gift cards, then drawers.
+    intents = [intent]
+    if intent.amount_minor != order.total:
+        intents = await payments.read_intents(db, references=[order.id])
+        local = [each for each in intents if each.processor is None]
+        await payments.settle_local(db, [(each, ids.new()) for each in local], now=now)
+        intents = await payments.read_intents(db, references=[order.id])
     if gone:
         order = await fulfil_units(db, order, {hold.line_id: hold.quantity for hold in gone})
         await begin_captures(db, order, intents, now=now)
@@ -230,7 +180,7 @@ async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now
         order,
         [("order.placed", {"total": {"amount": order.total, "currency": order.currency}})],
         to=OrderState.PLACED if work else OrderState.COMPLETED,
-        payment_state=payments.payment_state(intents, due_minor=order.total),
+        payment_state=dues.payment_state(order, intents),
         fulfillment_state=orders.fulfillment_state(order.lines),
         actor=SYSTEM,
         changes=changes,
@@ -277,7 +227,7 @@ def work_for(
         fulfillment.Fulfillment(
             id=ids.new(),
             reference=order.id,
-            kind="ship",
+            kind=fulfillment.Kind.PICKUP if method == PICKUP else fulfillment.Kind.SHIP,
             method=method,
             location_id=location_id,
             state=fulfillment.State.OPEN,
@@ -296,47 +246,38 @@ async def fulfil_units(db: Connection, order: Order, units: Mapping[UUID, int]) 
     return replace(order, lines=lines)
 
 
-def earned(order: Order) -> int:
-    """What the units that have left cost, in minor units, the deliveries with the first of them.
-
-    Shares are of the running total and rounded once, so that the parts of an order add up to its total exactly.
-    """
-    shares = [
-        payments.money.divide((line.total + (0 if order.tax_included else line.tax)) * line.fulfilled, line.ordered)
-        for line in order.lines
-    ]
-    return sum(shares) + (order.delivery_total if any(line.fulfilled for line in order.lines) else 0)
-
-
-async def begin_captures(db: Connection, order: Order, intents: Sequence[payments.Intent], *, now: datetime) -> int:
-    """Write down the captures that take what has been earned by now; returns how much, in minor units."""
-    under_way = await payments.read_under_way(db, intent_ids=[intent.id for intent in intents])
-    due = earned(order) - sum(
-        intent.captured_minor + under_way.get((intent.id, payments.Kind.CAPTURE), 0) for intent in intents
-    )
-    wanted = []
-    for intent in intents:
-        held = intent.authorized_minor - intent.captured_minor - intent.voided_minor
-        held -= under_way.get((intent.id, payments.Kind.CAPTURE), 0) + under_way.get((intent.id, payments.Kind.VOID), 0)
-        amount = min(held, due)
-        if intent.processor is not None and amount > 0:
-            wanted.append((ids.new(), intent.id, payments.Kind.CAPTURE, amount))
-            due -= amount
-    if wanted:
-        await payments.begin(db, wanted, now=now)
-    return sum(amount for _, _, _, amount in wanted)
-
-
 async def resolve(
     database: Database, processor_by_name: Mapping[str, Processor], operation: payments.OpenOperation, *, render: Render
 ) -> None:
     """Find out what became of an operation that nobody has heard of, and do what follows."""
     processor = processor_by_name[operation.processor]
-    is_authorization = operation.kind is payments.Kind.AUTHORIZE
-    heard = await (look_up if is_authorization else ask)(processor, operation)
+    heard = await inquiries.find_out(processor, operation, now=await database.now())
+    await follow(database, processor, operation, heard, render=render)
+
+
+async def follow(
+    database: Database,
+    processor: Processor,
+    operation: payments.OpenOperation,
+    heard: Heard,
+    *,
+    render: Render,
+) -> None:
+    """Do what follows from what was heard of an operation; a payer who never acts is not waited for any longer.
+
+    That the payment is given up is written down before the processor is asked to let go of it, so that a payer who
+    acts in between is never told that the order is placed.
+    """
+
+    async def give_up(db: Connection, now: datetime) -> bool:
+        waited = inquiries.waited_long_enough(operation, heard, now=now)
+        return waited and await payments.give_up(db, operation_id=operation.operation_id, now=now)
+
+    if not operation.given_up and heard.next_url is not None and await database.transaction(give_up):
+        heard = await inquiries.let_go(processor, operation)
 
     async def work(db: Connection, now: datetime) -> None:
-        if is_authorization:
+        if operation.kind is payments.Kind.AUTHORIZE:
             await finalize(db, heard, order_id=operation.reference, now=now, render=render)
         else:
             await book(db, heard.fact, order_id=operation.reference, now=now)
@@ -364,13 +305,52 @@ async def resolve_due(database: Database, processor_by_name: Mapping[str, Proces
         return await payments.read_open(db, operation_ids=operation_ids)
 
     due = await database.transaction(take)
-    for operation in due:
-        try:
-            await resolve(database, processor_by_name, operation, render=render)
-        except Exception:
-            # One that cannot be asked about must not keep the others; it comes up again in its turn.
-            log.exception("payment.not_resolved", operation_id=str(operation.operation_id))
+    turns = asyncio.Semaphore(DUE_AT_ONCE)
+
+    async def try_one(operation: payments.OpenOperation) -> None:
+        async with turns:
+            try:
+                await resolve(database, processor_by_name, operation, render=render)
+            except Exception:
+                # One that cannot be asked about must not keep the others; it comes up again in its turn.
+                log.exception("payment.not_resolved", operation_id=str(operation.operation_id))
+
+    async with asyncio.TaskGroup() as group:
+        for operation in due:
+            group.create_task(try_one(operation))
     return len(due)
+
+
+async def retry_refused(database: Database, processor_by_name: Mapping[str, Processor], *, render: Render) -> int:
+    """Try captures and voids anew that were refused a while ago; returns how many orders were looked at.
+
+    A refusal is final for its key, so each try is an operation of its own. What is earned by then is captured; an
+    order that is cancelled or failed has its payment voided. After ``payments.unsettled.TRIES_MAX`` it is for a person.
+    """
+
+    async def find(db: Connection, now: datetime) -> list[payments.Refused]:
+        return await payments.find_refused(db, limit=DUE_BATCH, now=now)
+
+    refused = await database.transaction(find)
+    for each in refused:
+        await database.transaction(_trying_anew(each))
+        await resolve_order(database, processor_by_name, order_id=each.reference, render=render)
+    return len(refused)
+
+
+def _trying_anew(refused: payments.Refused) -> Work[None]:
+    async def work(db: Connection, now: datetime) -> None:
+        order = await orders.lock_order(db, order_id=refused.reference)
+        intents = await payments.read_intents(db, references=[order.id])
+        under_way = await payments.read_under_way(db, intent_ids=[intent.id for intent in intents])
+        if under_way:
+            return  # somebody else was faster
+        if refused.kind == payments.Kind.CAPTURE:
+            await begin_captures(db, order, intents, now=now)
+        elif order.state in GIVEN_BACK:
+            await payments.begin(db, [(ids.new(), refused.intent_id, payments.Kind.VOID, refused.left_minor)], now=now)
+
+    return work
 
 
 async def book(db: Connection, fact: payments.Fact, *, order_id: UUID, now: datetime) -> None:
@@ -386,7 +366,7 @@ async def book(db: Connection, fact: payments.Fact, *, order_id: UUID, now: date
     if result.kind is payments.Kind.VOID and succeeded and order.state is OrderState.CANCELLED:
         holds = await inventory.read_holds(db, reference=order_id)
         changes = await inventory.void(db, [(order_id, hold) for hold in holds], now=now)
-    state = payments.payment_state(intents, due_minor=order.total)
+    state = dues.payment_state(order, intents)
     if result.kind is payments.Kind.CAPTURE and not succeeded:
         state = "capture_failed"
         log.error("payment.capture_failed", order_id=ids.show("ord", order_id), decline_code=fact.decline_code)
@@ -398,7 +378,8 @@ async def book(db: Connection, fact: payments.Fact, *, order_id: UUID, now: date
             (
                 f"payment.{word if succeeded else result.kind + '_failed'}",
                 {"amount": {"amount": result.amount_minor, "currency": order.currency}},
-            )
+            ),
+            *(await refunds.begin_owed(db, order, now=now) if succeeded else ()),
         ],
         to=order.state,
         payment_state=state,

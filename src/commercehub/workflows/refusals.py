@@ -8,6 +8,12 @@ import payments
 from commercehub.sales.errors import SalesError
 
 
+UNKNOWN: Final = "unknown"
+EXPIRED: Final = "expired"
+CURRENCY: Final = "currency"
+BALANCE: Final = "balance"
+
+
 class RefusalError(Exception):
     """Base of every refusal of a workflow."""
 
@@ -51,6 +57,16 @@ class TenderMismatch(RefusalError):
         super().__init__(detail)
         self.position = position
         self.detail = detail
+
+
+class StoredValueNotUsable(RefusalError):
+    """A gift card or store credit cannot be spent here: ``reason`` is one of the words below."""
+
+    def __init__(self, position: int, tender: str, reason: str) -> None:
+        super().__init__(f"{tender}: {reason}")
+        self.position = position
+        self.tender = tender
+        self.reason = reason
 
 
 class UnknownProcessor(RefusalError):

@@ -2,23 +2,31 @@
 
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
-from commercehub.workflows.refusals import TenderMismatch
+from commercehub.workflows.refusals import BALANCE, StoredValueNotUsable, TenderMismatch
 from payments.money import Money
 
 TENDERS_MAX: Final = 10
 
 
 class Tender(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to pay. Without ``amount`` the last tender pays the rest; ``tendered`` is the cash handed over."""
+    """A way to pay. Without ``amount`` the last tender pays the rest; ``tendered`` is the cash handed over.
+
+    A gift card is named by the hash of its code. What may be spent of a gift card or of store credit is ``available``,
+    once somebody has looked: one that comes without ``amount`` pays what it has, up to what is due.
+    """
 
     type: str
     amount: Money | None = None
     tendered: Money | None = None
     processor: str | None = None
     payment_method: str | None = None
+    code_hash: bytes | None = None
+    stored_value_id: UUID | None = None
+    available: int | None = None
 
     @property
     def is_remote(self) -> bool:
@@ -40,12 +48,16 @@ def share_out(tenders: Sequence[Tender], total: int, currency: str) -> tuple[Sha
     shares = []
     for position, tender in enumerate(tenders):
         is_last = position == len(tenders) - 1
-        if tender.amount is None and not is_last:
+        if tender.amount is None and tender.available is None and not is_last:
             raise TenderMismatch(position, "Only the last tender may come without an amount.")
         for given in (tender.amount, tender.tendered):
             if given is not None and given.currency != currency:
                 raise TenderMismatch(position, f"The cart is in {currency}.")
         amount = left if tender.amount is None else tender.amount.amount_minor
+        if tender.amount is None and tender.available is not None and not is_last:
+            amount = min(left, tender.available)
+        if tender.available is not None and amount > tender.available:
+            raise StoredValueNotUsable(position, tender.type, BALANCE)
         if amount > left:
             raise TenderMismatch(
                 position, f"The tenders exceed what is due by {amount - left} ({currency} minor units)."

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import httpx
 import pytest
 import structlog
 
-from commercehub.api import middleware, routing
+from commercehub.api import middleware, routing, streams
 from commercehub.app import create_app
 from commercehub.database import Database
 from commercehub.settings import Settings
@@ -60,6 +60,14 @@ async def undocumented(api: httpx.AsyncClient, surface: list[Operation]) -> Asyn
     api.event_hooks["response"].append(look)
     yield found
     assert found == set()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_streams() -> Iterator[None]:
+    """A live stream ends as soon as it is open: ``httpx`` hears nothing of an answer before its end."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(streams, "OPEN_SECONDS_MAX", 0.0)
+        yield
 
 
 class World(dict[str, str]):

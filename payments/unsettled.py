@@ -1,0 +1,110 @@
+"""What is not settled yet: where a payer has to go, what is given up, and what was refused and is tried again."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+
+TRIES_MAX: Final = 8
+"""Of a capture or a void that is refused each time; then it is for a person, and ``verify`` does not forget it."""
+RETRY_AFTER: Final = timedelta(minutes=10)
+"""After the first refusal; each further wait is twice as long."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment that a processor told of: whose it is, what of it still waits, and since when."""
+
+    intent_id: UUID
+    reference: UUID
+    state: str
+    processor_reference: str | None
+    operation_ids: list[UUID]
+    begun_at: datetime | None
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A capture or a void that was refused, and may be tried anew."""
+
+    intent_id: UUID
+    reference: UUID
+    kind: str
+    left_minor: int
+
+
+NEXT_URLS = """
+SELECT intent.reference, operation.action_url
+FROM payments.open_operations AS operation
+JOIN payments.intents AS intent ON intent.id = operation.intent_id
+WHERE intent.reference = ANY ($1::uuid[]) AND operation.action_url IS NOT NULL AND operation.given_up_at IS NULL
+"""
+
+GIVE_UP = """
+UPDATE payments.open_operations SET given_up_at = coalesce(given_up_at, $2)
+WHERE operation_id = $1 AND kind = 'authorize'
+RETURNING operation_id
+"""
+
+READ_STANDING = """
+SELECT intent.id AS intent_id, intent.reference, intent.state, intent.processor_reference,
+       coalesce(array_agg(operation.operation_id) FILTER (WHERE operation.operation_id IS NOT NULL), '{}')
+           AS operation_ids,
+       max(operation.begun_at) AS begun_at
+FROM payments.intents AS intent
+LEFT JOIN payments.open_operations AS operation ON operation.intent_id = intent.id
+WHERE intent.processor = $1 AND intent.id = ANY ($2::uuid[])
+GROUP BY intent.id
+"""
+
+FIRST_AUTHORIZATION = """
+SELECT operation_id FROM payments.operations WHERE intent_id = $1 AND kind = 'authorize' ORDER BY id LIMIT 1
+"""
+
+REFUSED = """
+SELECT intent.id AS intent_id, intent.reference, refused.kind,
+       intent.authorized_minor - intent.captured_minor - intent.voided_minor AS left_minor
+FROM (
+    SELECT intent_id, kind, count(*) AS tries, max(at) AS at
+    FROM payments.operations
+    WHERE state IN ('declined', 'failed') AND kind IN ('capture', 'void')
+    GROUP BY intent_id, kind
+) AS refused
+JOIN payments.intents AS intent ON intent.id = refused.intent_id
+WHERE intent.state = 'authorized'
+  AND refused.tries < $2
+  AND refused.at + $3::interval * power(2, refused.tries - 1) <= $1
+  AND NOT EXISTS (SELECT FROM payments.open_operations AS operation WHERE operation.intent_id = intent.id)
+ORDER BY refused.at
+LIMIT $4
+"""
+
+
+async def read_next_urls(db: Connection, *, references: Sequence[UUID]) -> dict[UUID, str]:
+    """Where the payers of these references have to go, for those that a processor waits for."""
+    rows = await db.fetch(NEXT_URLS, list(references))
+    return {row["reference"]: row["action_url"] for row in rows}
+
+
+async def give_up(db: Connection, *, operation_id: UUID, now: datetime) -> bool:
+    """Nobody waits for this authorization any more: from now on it cannot succeed. False if it has ended already."""
+    return await db.fetchval(GIVE_UP, operation_id, now) is not None
+
+
+async def read_standing(db: Connection, *, processor: str, intent_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """How the payments of a processor stand, by the intents' ids; those that are none of ours are missing."""
+    rows = await db.fetch(READ_STANDING, processor, list(intent_ids))
+    return {row["intent_id"]: msgspec.convert(dict(row), Standing) for row in rows}
+
+
+async def read_first_authorization(db: Connection, *, intent_id: UUID) -> UUID | None:
+    """The operation by which an intent was to be authorized: its id was the key."""
+    operation_id: UUID | None = await db.fetchval(FIRST_AUTHORIZATION, intent_id)
+    return operation_id
+
+
+async def find_refused(db: Connection, *, limit: int, now: datetime) -> list[Refused]:
+    """Captures and voids that were refused long enough ago to be tried again, of payments that are still held."""
+    rows = await db.fetch(REFUSED, now, TRIES_MAX, RETRY_AFTER, limit)
+    return [msgspec.convert(dict(row), Refused) for row in rows]

@@ -1,0 +1,135 @@
+"""Customers, known everywhere: one person, however they come. One of the two homes of personal data."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from asyncpg import Connection
+
+from commercehub.sales.errors import CustomerNotFound, EmailTaken
+
+FOUND_MAX: Final = 50
+
+
+class Customer(msgspec.Struct, frozen=True, kw_only=True):
+    """A person who buys. Reachable by e-mail or phone, or both."""
+
+    id: UUID
+    email: str | None
+    phone: str | None
+    name: str | None
+    locale: str
+    created_at: datetime
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sign-in is checked against."""
+
+    customer_id: UUID
+    password_hash: str | None
+
+
+_COLUMNS: Final = "id, email, phone, name, locale, created_at"
+
+CREATE = """
+INSERT INTO commercehub.customers (id, email, phone, name, locale, password_hash, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+READ = f"SELECT {_COLUMNS} FROM commercehub.customers WHERE id = $1"
+
+# Two statements rather than one with ORs: each has its index, whatever the planner thinks.
+FIND_BY_EMAIL = f"""
+SELECT {_COLUMNS} FROM commercehub.customers
+WHERE lower(email) = lower($1) AND ($2::text IS NULL OR phone = $2)
+ORDER BY id
+LIMIT $3
+"""
+
+FIND_BY_PHONE = f"SELECT {_COLUMNS} FROM commercehub.customers WHERE phone = $1 ORDER BY id LIMIT $2"
+
+READ_ACCOUNT = "SELECT id, password_hash FROM commercehub.customers WHERE lower(email) = lower($1)"
+
+READ_ACCOUNT_OF = "SELECT id, password_hash FROM commercehub.customers WHERE id = $1"
+
+CHANGE = f"""
+UPDATE commercehub.customers
+SET name = coalesce($2, name), phone = coalesce($3, phone), locale = coalesce($4, locale)
+WHERE id = $1
+RETURNING {_COLUMNS}
+"""
+
+REPLACE_HASH = "UPDATE commercehub.customers SET password_hash = $2 WHERE id = $1"
+
+REHASH = "UPDATE commercehub.customers SET password_hash = $2 WHERE id = $1 AND password_hash = $3"
+
+
+async def create_customer(db: Connection, customer: Customer, *, password_hash: str | None) -> None:
+    """Take somebody in, or raise ``EmailTaken``: an e-mail address belongs to one person."""
+    try:
+        await db.execute(
+            CREATE,
+            customer.id,
+            customer.email,
+            customer.phone,
+            customer.name,
+            customer.locale,
+            password_hash,
+            customer.created_at,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise EmailTaken from error
+
+
+async def read_customer(db: Connection, *, customer_id: UUID) -> Customer:
+    """One person, or raise ``CustomerNotFound``."""
+    row = await db.fetchrow(READ, customer_id)
+    if row is None:
+        raise CustomerNotFound
+    return msgspec.convert(dict(row), Customer)
+
+
+async def find_customers(db: Connection, *, email: str | None, phone: str | None) -> Sequence[Customer]:
+    """The people with this e-mail address and this phone; nobody where neither is given."""
+    if email is not None:
+        rows = await db.fetch(FIND_BY_EMAIL, email, phone, FOUND_MAX)
+    else:
+        rows = await db.fetch(FIND_BY_PHONE, phone, FOUND_MAX)
+    return [msgspec.convert(dict(row), Customer) for row in rows]
+
+
+async def change_customer(
+    db: Connection, *, customer_id: UUID, name: str | None, phone: str | None, locale: str | None
+) -> Customer:
+    """Change what is given and leave the rest, or raise ``CustomerNotFound``."""
+    row = await db.fetchrow(CHANGE, customer_id, name, phone, locale)
+    if row is None:
+        raise CustomerNotFound
+    return msgspec.convert(dict(row), Customer)
+
+
+async def find_account(db: Connection, *, email: str) -> Account | None:
+    """Whose sign-in this is."""
+    row = await db.fetchrow(READ_ACCOUNT, email)
+    return Account(customer_id=row["id"], password_hash=row["password_hash"]) if row else None
+
+
+async def read_account(db: Connection, *, customer_id: UUID) -> Account:
+    """The sign-in of a person, or raise ``CustomerNotFound``."""
+    row = await db.fetchrow(READ_ACCOUNT_OF, customer_id)
+    if row is None:
+        raise CustomerNotFound
+    return Account(customer_id=row["id"], password_hash=row["password_hash"])
+
+
+async def set_password(db: Connection, *, customer_id: UUID, password_hash: str) -> None:
+    """Store the hash of a new password."""
+    await db.execute(REPLACE_HASH, customer_id, password_hash)
+
+
+async def rehash_password(db: Connection, *, customer_id: UUID, old_hash: str, new_hash: str) -> None:
+    """Store the same password at today's cost, unless it was changed meanwhile."""
+    await db.execute(REHASH, customer_id, new_hash, old_hash)

@@ -1,0 +1,83 @@
+"""Gift cards and store credit as tenders: found by code or customer before a sale, promised with its stock."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from asyncpg import Connection
+
+import payments
+from commercehub.workflows.refusals import CURRENCY, EXPIRED, UNKNOWN, StoredValueNotUsable
+from commercehub.workflows.tenders import Tender
+
+GIFT_CARD: Final = "gift_card"
+STORE_CREDIT: Final = "store_credit"
+KINDS: Final = frozenset({GIFT_CARD, STORE_CREDIT})
+
+
+async def look_into(
+    db: Connection,
+    tenders: Sequence[Tender],
+    *,
+    customer_id: UUID | None,
+    currency: str,
+    clock_offset: timedelta = timedelta(),
+) -> tuple[Tender, ...]:
+    """The tenders with what their gift cards and the customer's credit hold, before any of it is promised.
+
+    ``StoredValueNotUsable`` for a code that nobody issued, one that has expired or is in another currency, and for the
+    credit of a customer who has none. The same card twice is one card: its second tender finds what the first leaves.
+    """
+    taken: dict[UUID, int] = {}
+    seen = []
+    for position, tender in enumerate(tenders):
+        if tender.type not in KINDS:
+            seen.append(tender)
+            continue
+        found = await _find(db, tender, customer_id, currency, clock_offset)
+        if found is None:
+            raise StoredValueNotUsable(position, tender.type, UNKNOWN)
+        if found.currency != currency:
+            raise StoredValueNotUsable(position, tender.type, CURRENCY)
+        if found.is_expired:
+            raise StoredValueNotUsable(position, tender.type, EXPIRED)
+        available = found.available_minor - taken.get(found.id, 0)
+        spoken_for = available if tender.amount is None else min(available, tender.amount.amount_minor)
+        taken[found.id] = taken.get(found.id, 0) + spoken_for
+        seen.append(msgspec.structs.replace(tender, stored_value_id=found.id, available=available))
+    return tuple(seen)
+
+
+async def _find(
+    db: Connection, tender: Tender, customer_id: UUID | None, currency: str, clock_offset: timedelta
+) -> payments.StoredValue | None:
+    if tender.type == STORE_CREDIT:
+        if customer_id is None:
+            return None
+        return await payments.find_store_credit(
+            db, owner_id=customer_id, currency=currency, clock_offset=clock_offset
+        )
+    try:
+        return await payments.find_gift_card(db, code_hash=tender.code_hash or b"", clock_offset=clock_offset)
+    except payments.StoredValueNotFound:
+        return None
+
+
+async def claim(db: Connection, intents: Sequence[payments.NewIntent], *, now: datetime) -> None:
+    """Promise what the new intents take of gift cards and credit, or spend it where they settle at once.
+
+    ``payments.StoredValueSpent`` if somebody was faster: nothing was taken, the caller rolls back and looks again.
+    """
+    await payments.claim_stored_value(
+        db,
+        [
+            payments.Spending(
+                stored_value_id=intent.stored_value_id, amount_minor=intent.amount_minor, settle=intent.settle
+            )
+            for intent in intents
+            if intent.stored_value_id is not None
+        ],
+        now=now,
+    )
