@@ -1,5 +1,6 @@
 """Getting goods to customers: where they come from, and each step until they are in the customer's hands."""
 
+from fulfillment.arrivals import read_arrivals
 from fulfillment.errors import (
     FulfillmentError,
     FulfillmentNotFound,
@@ -11,13 +12,13 @@ from fulfillment.errors import (
 from fulfillment.fulfillments import (
     DONE,
     LEFT,
+    MOVES,
     UNPICKED,
     Fulfillment,
     Kind,
     Line,
     Parcel,
     State,
-    cancel_all,
     check_move,
     create_fulfillments,
     drop_units,
@@ -48,6 +49,7 @@ from fulfillment.sourcing import Allocation, Candidate, Need, Plan, plan
 __all__ = [
     "DONE",
     "LEFT",
+    "MOVES",
     "UNPICKED",
     "Allocation",
     "Candidate",
@@ -65,7 +67,6 @@ __all__ = [
     "UnaccountedUnits",
     "WrongPickupCode",
     "account_for",
-    "cancel_all",
     "check_code",
     "check_move",
     "create_fulfillments",
@@ -82,6 +83,7 @@ __all__ = [
     "pickup_code",
     "plan",
     "qr_of",
+    "read_arrivals",
     "read_fulfillment",
     "read_fulfillments_of",
     "read_parcels",

@@ -139,7 +139,7 @@ SELECT id FROM fulfillment.fulfillments WHERE id = $1 AND ($2::uuid IS NULL OR l
 MOVE = """
 UPDATE fulfillment.fulfillments
 SET state = $2, cancel_reason = coalesce($4, cancel_reason), version = version + 1, changed_at = $5
-WHERE id = ANY ($1::uuid[]) AND state = ANY ($3::text[])
+WHERE id = $1 AND state = ANY ($3::text[])
 RETURNING id
 """
 
@@ -158,6 +158,9 @@ WITH given AS (
 gone AS (
     DELETE FROM fulfillment.lines AS line USING given
     WHERE line.fulfillment_id = $1 AND line.line_id = given.line_id AND line.quantity = given.quantity
+),
+changed AS (
+    UPDATE fulfillment.fulfillments SET version = version + 1, changed_at = $4 WHERE id = $1
 )
 UPDATE fulfillment.lines AS line
 SET quantity = line.quantity - given.quantity
@@ -251,24 +254,16 @@ async def move(
     check_move(fulfillment, to)
     moves = MOVES[fulfillment.kind]
     leaving = [state.value for state, allowed in moves.items() if to in allowed]
-    moved = await db.fetch(MOVE, [fulfillment.id], to.value, leaving, cancel_reason, now)
-    if not moved:
+    if await db.fetchval(MOVE, fulfillment.id, to.value, leaving, cancel_reason, now) is None:
         raise InvalidTransition(fulfillment.state, to, moves[fulfillment.state])
 
 
-async def cancel_all(db: Connection, *, fulfillment_ids: Sequence[UUID], reason: str, now: datetime) -> list[UUID]:
-    """Cancel the work that nobody has picked yet; returns the ids of what was cancelled."""
-    leaving = [state.value for state in UNPICKED]
-    rows = await db.fetch(MOVE, list(fulfillment_ids), State.CANCELLED.value, leaving, reason, now)
-    return [row["id"] for row in rows]
-
-
-async def drop_units(db: Connection, *, fulfillment_id: UUID, units: Mapping[UUID, int]) -> None:
-    """Ask for fewer units of lines whose work is locked; a line that nothing is left of is gone.
+async def drop_units(db: Connection, *, fulfillment_id: UUID, units: Mapping[UUID, int], now: datetime) -> None:
+    """Ask for fewer units of lines whose order is locked; a line that nothing is left of is gone.
 
     Whoever drops every unit cancels the work instead.
     """
-    await db.execute(DROP_UNITS, fulfillment_id, list(units), list(units.values()))
+    await db.execute(DROP_UNITS, fulfillment_id, list(units), list(units.values()), now)
 
 
 async def write_picked(db: Connection, *, fulfillment_id: UUID, picked: Mapping[UUID, int]) -> None:

@@ -52,6 +52,12 @@ fulfillments: Final = Table(
         "state IN ('open', 'picking', 'picked', 'packed', 'shipped', 'delivered', 'ready', 'handed_over', 'cancelled')",
         name="state",
     ),
+    CheckConstraint(
+        "state NOT IN (CASE kind WHEN 'ship' THEN 'ready' ELSE 'packed' END,"
+        " CASE kind WHEN 'ship' THEN 'handed_over' ELSE 'shipped' END,"
+        " CASE kind WHEN 'ship' THEN 'handed_over' ELSE 'delivered' END)",
+        name="state_of_its_kind",
+    ),
     CheckConstraint("(code_hash IS NULL) = (collect_by IS NULL)", name="kept_for_a_code"),
     CheckConstraint("state NOT IN ('ready', 'handed_over') OR code_hash IS NOT NULL", name="ready_has_a_code"),
     Index("ix_fulfillments_reference", "reference"),

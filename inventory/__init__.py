@@ -9,7 +9,16 @@ from inventory.errors import (
     ReservationSettled,
     StockTooLow,
 )
-from inventory.locations import Location, Nearby, create_location, find_by_code, read_location, search_locations
+from inventory.locations import (
+    Location,
+    Nearby,
+    change_location,
+    create_location,
+    find_by_code,
+    read_location,
+    read_locations,
+    search_locations,
+)
 from inventory.positions import Change
 from inventory.reservations import (
     Claim,
@@ -22,11 +31,14 @@ from inventory.reservations import (
     post,
     read_holds,
     void,
+    void_units,
 )
+from inventory.returns import Bucket, Returned, take_back
 from inventory.stock import Move, Movement, Opening, list_movements, move_stock, open_stock
 from inventory.verification import Finding, verify
 
 __all__ = [
+    "Bucket",
     "Change",
     "Claim",
     "ClaimRaced",
@@ -43,9 +55,11 @@ __all__ = [
     "Nearby",
     "Opening",
     "ReservationSettled",
+    "Returned",
     "Shortage",
     "StockTooLow",
     "Want",
+    "change_location",
     "claim_stock",
     "create_location",
     "find_by_code",
@@ -57,7 +71,10 @@ __all__ = [
     "read_holds",
     "read_levels",
     "read_location",
+    "read_locations",
     "search_locations",
+    "take_back",
     "verify",
     "void",
+    "void_units",
 ]

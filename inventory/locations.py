@@ -48,7 +48,16 @@ INSERT INTO inventory.locations ({_COLUMNS}, created_at)
 VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9::text[], $10::jsonb, $11::jsonb, $12, $13)
 """
 
+CHANGE = """
+UPDATE inventory.locations
+SET name = $2, address = $3::jsonb, capabilities = $4::text[], opening_hours = $5::jsonb, holidays = $6::jsonb,
+    pickup_window_days = $7
+WHERE id = $1
+"""
+
 READ = f"SELECT {_COLUMNS} FROM inventory.locations WHERE id = $1"
+
+READ_MANY = f"SELECT {_COLUMNS} FROM inventory.locations WHERE id = ANY ($1::uuid[])"
 
 READ_BY_CODE = f"SELECT {_COLUMNS} FROM inventory.locations WHERE lower(code) = lower($1)"
 
@@ -124,12 +133,31 @@ async def create_location(db: Connection, location: Location, *, now: datetime) 
         raise LocationCodeTaken(location.code) from error
 
 
+async def change_location(db: Connection, location: Location) -> None:
+    """Change what may change of a place: all but its code, its kind, where it stands and its clock."""
+    await db.execute(
+        CHANGE,
+        location.id,
+        location.name,
+        msgspec.json.encode(location.address).decode(),
+        list(location.capabilities),
+        msgspec.json.encode(location.opening_hours).decode(),
+        msgspec.json.encode(location.holidays).decode(),
+        location.pickup_window_days,
+    )
+
+
 async def read_location(db: Connection, *, location_id: UUID) -> Location:
     """One place by its id, or raise ``LocationNotFound``."""
     row = await db.fetchrow(READ, location_id)
     if row is None:
         raise LocationNotFound(location_id)
     return _location(row)
+
+
+async def read_locations(db: Connection, *, location_ids: Sequence[UUID]) -> dict[UUID, Location]:
+    """Those of the places that there are, by id."""
+    return {row["id"]: _location(row) for row in await db.fetch(READ_MANY, list(location_ids))}
 
 
 async def find_by_code(db: Connection, *, code: str) -> Location | None:

@@ -208,6 +208,31 @@ told AS (
 SELECT moved.*, (SELECT count(*) FROM ended) AS ended FROM moved ORDER BY sku, location_id
 """
 
+# For those who hold the lock on the positions.
+SHRINK = """
+WITH shrunk AS (
+    UPDATE inventory.reservations AS hold
+    SET quantity = hold.quantity - given.quantity, picked = least(hold.picked, hold.quantity - given.quantity)
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[])
+        AS given (reference, line_id, sku, location_id, quantity)
+    WHERE hold.reference = given.reference AND hold.line_id = given.line_id AND hold.sku = given.sku
+      AND hold.location_id = given.location_id AND hold.quantity > given.quantity AND hold.state = 'open'
+    RETURNING hold.sku, hold.location_id, given.quantity
+),
+summed AS (
+    SELECT sku, location_id, sum(quantity)::bigint AS quantity FROM shrunk GROUP BY sku, location_id
+),
+moved AS (
+    UPDATE inventory.positions AS position
+    SET reserved = position.reserved - summed.quantity, version = position.version + 1
+    FROM summed
+    WHERE position.sku = summed.sku AND position.location_id = summed.location_id
+    RETURNING position.sku, position.location_id, position.on_hand, position.reserved, position.safety_stock,
+              position.backorder_limit, position.version
+)
+SELECT moved.*, (SELECT count(*) FROM shrunk) AS shrunk FROM moved ORDER BY sku, location_id
+"""
+
 READ_OPEN = """
 SELECT line_id, sku, location_id, quantity
 FROM inventory.reservations
@@ -317,6 +342,27 @@ async def post(
 async def void(db: Connection, holds: Iterable[tuple[UUID, Hold]], *, now: datetime) -> list[Change]:
     """Let go of what was promised: ``reserved`` falls. ``ReservationSettled`` as for ``post``."""
     return await _end(db, holds, VOIDED, label="", actor="", channel="", now=now)
+
+
+async def void_units(db: Connection, units: Iterable[tuple[UUID, Hold]]) -> list[Change]:
+    """Let go of some units of holds: each ``Hold`` says how many, fewer than are held; ``void`` is for all of them.
+
+    ``ReservationSettled`` if one of them was not open any more, or held no more than that.
+    """
+    given = list(units)
+    if not given:
+        return []
+    holds_of = (
+        [reference for reference, _ in given],
+        [hold.line_id for _, hold in given],
+        [hold.sku for _, hold in given],
+        [hold.location_id for _, hold in given],
+    )
+    await db.fetch(LOCK_HELD, *holds_of)
+    rows = await db.fetch(SHRINK, *holds_of, [hold.quantity for _, hold in given])
+    if not rows or rows[0]["shrunk"] != len(given):
+        raise ReservationSettled(given[0][0])
+    return [read_change(row) for row in rows]
 
 
 async def _end(

@@ -54,6 +54,8 @@ _SESSION: Final = """id, register_id, currency, opening_float_minor, expected_mi
 
 CREATE_REGISTER = "INSERT INTO payments.registers (id, location_id, name, created_at) VALUES ($1, $2, $3, $4)"
 
+RENAME_REGISTER = "UPDATE payments.registers SET name = $2 WHERE id = $1 RETURNING id, location_id, name"
+
 LIST_REGISTERS = """
 SELECT id, location_id, name FROM payments.registers
 WHERE ($1::uuid IS NULL OR location_id = $1)
@@ -148,6 +150,17 @@ async def create_register(db: Connection, register: Register, *, now: datetime) 
         await db.execute(CREATE_REGISTER, register.id, register.location_id, register.name, now)
     except asyncpg.UniqueViolationError as error:
         raise RegisterNameTaken(register.name) from error
+
+
+async def rename_register(db: Connection, *, register_id: UUID, name: str) -> Register:
+    """Give a till another name, or raise ``RegisterNotFound`` or ``RegisterNameTaken``."""
+    try:
+        row = await db.fetchrow(RENAME_REGISTER, register_id, name)
+    except asyncpg.UniqueViolationError as error:
+        raise RegisterNameTaken(name) from error
+    if row is None:
+        raise RegisterNotFound(register_id)
+    return Register(id=row["id"], location_id=row["location_id"], name=row["name"])
 
 
 async def list_registers(db: Connection, *, location_id: UUID | None) -> list[Register]:

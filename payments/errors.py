@@ -19,6 +19,10 @@ class StoredValueSpent(PaymentError):
     """The gift card or the credit has not enough left, or has ended, since it was looked at."""
 
 
+class PaymentNotFound(PaymentError):
+    """There is no such payment."""
+
+
 class NothingToRefund(PaymentError):
     """All that was paid was given back already, or nothing was paid."""
 

@@ -13,7 +13,7 @@ import msgspec
 from asyncpg import Connection
 
 from payments import cash, intents, ledger, stored_value
-from payments.errors import IntentSettled, NoOpenSession
+from payments.errors import IntentSettled, NoOpenSession, PaymentNotFound
 from payments.intents import Intent, Kind
 
 CASH: Final = "cash"
@@ -73,6 +73,8 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     cause: UUID | None
 
+
+READ_REFERENCE = "SELECT reference FROM payments.intents WHERE id = $1"
 
 OWED = """
 SELECT intent_id, sum(amount_minor)::bigint AS amount_minor FROM payments.refunds
@@ -139,8 +141,16 @@ LEFT JOIN LATERAL (
     WHERE intent_id = refund.intent_id AND operation_id = refund.id ORDER BY id DESC LIMIT 1
 ) AS last ON true
 WHERE refund.cause = ANY ($1::uuid[])
-ORDER BY refund.id
+ORDER BY refund.created_at, intent.position DESC, refund.waits, refund.id
 """
+
+
+async def read_reference(db: Connection, *, intent_id: UUID) -> UUID:
+    """What an intent belongs to, or raise ``PaymentNotFound``."""
+    reference: UUID | None = await db.fetchval(READ_REFERENCE, intent_id)
+    if reference is None:
+        raise PaymentNotFound
+    return reference
 
 
 async def read_rooms(db: Connection, *, reference: UUID) -> list[Room]:

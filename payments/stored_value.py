@@ -80,6 +80,8 @@ FIND = f"SELECT {_COLUMNS} FROM payments.stored_values WHERE code_hash = $1"
 
 FIND_CREDIT = f"SELECT {_COLUMNS} FROM payments.stored_values WHERE owner_id = $1 AND currency = $3"
 
+FIND_MANY = f"SELECT {_COLUMNS} FROM payments.stored_values WHERE id = ANY ($1::uuid[])"
+
 LOCK = "SELECT id FROM payments.stored_values WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE"
 
 # The claim is the check: what has not enough left is not among the rows that come back.
@@ -154,6 +156,14 @@ async def find_gift_card(db: Connection, *, code_hash: bytes, clock_offset: time
     if row is None:
         raise StoredValueNotFound
     return _stored_value(row)
+
+
+async def read_gift_cards(
+    db: Connection, *, card_ids: Sequence[UUID], clock_offset: timedelta = timedelta()
+) -> dict[UUID, StoredValue]:
+    """Those of the cards that there are, by id."""
+    rows = await db.fetch(FIND_MANY, list(card_ids), clock_offset)
+    return {row["id"]: _stored_value(row) for row in rows}
 
 
 async def find_store_credit(

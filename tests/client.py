@@ -76,10 +76,26 @@ class Channel:
             await self.ok("PUT", f"/v1/carts/{cart['id']}/delivery", delivery, token=token)
         return {**await self.ok("GET", f"/v1/carts/{cart['id']}", token=token), "token": token}
 
+    async def pick_up(self, cart: Mapping[str, Any], location_id: str) -> Any:
+        """The cart, now to be picked up at a location."""
+        token = cart.get("token")
+        delivery = {"method": "pickup", "location_id": location_id}
+        cart = await self.ok("PUT", f"/v1/carts/{cart['id']}/delivery", delivery, token=token)
+        return {**cart, "token": token}
+
     async def check_out(self, cart: Mapping[str, Any], *tenders: Mapping[str, Any], **options: Any) -> httpx.Response:
         """Check a cart out, as a guest with an e-mail address."""
         body = {"email": "ada@example.com", "tenders": list(tenders), **options.pop("more", {})}
         return await self.post(f"/v1/carts/{cart['id']}/checkout", body, token=cart.get("token"), **options)
+
+
+class Customer(Channel):
+    """The hub as somebody sees it who is signed in."""
+
+    def __init__(self, http: httpx.AsyncClient, token: str, *, customer_id: str, email: str) -> None:
+        super().__init__(http, token)
+        self.id = customer_id
+        self.email = email
 
 
 class Channels:
@@ -99,6 +115,17 @@ class Channels:
         """The id of a location by its code."""
         places = await self["admin"].ok("GET", "/v1/locations")
         return next(str(place["id"]) for place in places["data"] if place["code"] == code)
+
+    async def shopper(self, through: str = "app") -> Customer:
+        """Somebody new, signed in through a key."""
+        channel, customer = await self.customer(through)
+        return Customer(channel.http, channel.key, customer_id=customer["id"], email=customer["email"])
+
+    async def sign_in(self, customer: Customer, *, through: str) -> Customer:
+        """The same customer, signed in through another key."""
+        body = {"email": customer.email, "password": "correct horse battery"}
+        session = await self[through].ok("POST", "/v1/customers/sessions", body)
+        return Customer(self.http, session["access_token"], customer_id=customer.id, email=customer.email)
 
     async def product(self, stock: Mapping[str, int] | None = None, *, price: int = 1000, **variant: Any) -> str:
         """A new product of one variant with units at locations by their codes; returns its SKU."""

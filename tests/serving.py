@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 import uuid
@@ -32,9 +33,11 @@ INTENTS_OF = "SELECT id FROM payments.intents WHERE reference = ANY ($1::uuid[])
 
 
 class serving:  # noqa: N801 - used like a function, in a with
-    """A server in a process of its own, from its first answer until the with ends."""
+    """A server in a process of its own, from its first answer until the with ends; some never answer."""
 
-    def __init__(self, command: Collection[str], environ: Mapping[str, str], log: IO[bytes], health_url: str) -> None:
+    def __init__(
+        self, command: Collection[str], environ: Mapping[str, str], log: IO[bytes], health_url: str | None
+    ) -> None:
         self._command, self._environ, self._log, self._health_url = command, environ, log, health_url
 
     def __enter__(self) -> "subprocess.Popen[bytes]":
@@ -46,6 +49,8 @@ class serving:  # noqa: N801 - used like a function, in a with
             start_new_session=True,
             preexec_fn=_leash(signal.SIGTERM),  # noqa: PLW1509 - a killed test run leaves nothing behind
         )
+        if self._health_url is None:
+            return self.process
         until = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < until and self.process.poll() is None:
             try:
@@ -70,6 +75,12 @@ def serving_hub(given: Settings, log: IO[bytes], *, factory: str | None = None, 
     command = api_command(given.base_url.rpartition(":")[2], workers=workers)
     environ = {**os.environ, **settings.environment(given)}
     return serving((*command[:-1], factory or command[-1]), environ, log, f"{given.base_url}/health/ready")
+
+
+def serving_jobs(given: Settings, log: IO[bytes]) -> serving:
+    """The process that works jobs off."""
+    environ = {**os.environ, **settings.environment(given)}
+    return serving((sys.executable, "-m", "commercehub.worker"), environ, log, None)
 
 
 def workers_of(process: "subprocess.Popen[bytes]") -> list[int]:
@@ -137,11 +148,15 @@ class Books:
         """Every payment of the orders, each with its operations."""
         async with database.connection() as db:
             references = {str(row["id"]) for row in await db.fetch(INTENTS_OF, list(order_ids))}
+        return [payment for payment in await self.everything() if payment["reference"] in references]
+
+    async def everything(self) -> list[dict[str, Any]]:
+        """Every payment there is, each with its operations."""
         found: list[dict[str, Any]] = []
         after: int | None = 0
         while after is not None:
             answer = (await self._http.get("/v1/truth", params={"after": after})).json()
-            found += [payment for payment in answer["payments"] if payment["reference"] in references]
+            found += answer["payments"]
             after = answer["next_after"]
         return found
 

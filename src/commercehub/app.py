@@ -11,12 +11,17 @@ import msgspec
 import structlog
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
+from litestar.middleware import DefineMiddleware
+from litestar.types import Middleware
 
-from commercehub import api, settings
+from commercehub import api, metrics, settings
 from commercehub.api.checkout import renderer
+from commercehub.api.draining import Draining
 from commercehub.api.limits import Limiter
 from commercehub.api.middleware import Trace
+from commercehub.api.proxies import Proxies
 from commercehub.api.routing import mount, on_exception
+from commercehub.api.streams import ending_when_told
 from commercehub.auth import Keyring
 from commercehub.database import Database
 from commercehub.settings import Settings
@@ -76,7 +81,8 @@ def create_app(
         async with open_hub(configured, on_connect=on_connect) as hub:
             holder.append(hub)
             app.state.hub = hub
-            yield
+            with ending_when_told(hub.tailer):
+                yield
             holder.clear()
 
     # Routes are made before the connections are: they find the hub when they are called.
@@ -84,7 +90,7 @@ def create_app(
     return Litestar(
         route_handlers=_handlers(configured, holder, limiter),
         lifespan=[lifespan],
-        middleware=[Trace],
+        middleware=_middleware(configured),
         exception_handlers={Exception: on_exception(configured.base_url)},
         openapi_config=None,
         logging_config=None,
@@ -92,7 +98,18 @@ def create_app(
 
 
 def _handlers(given: Settings, holder: list[Hub], limiter: Limiter) -> list[HTTPRouteHandler]:
-    return [mount(route, lambda: holder[0], limiter, base_url=given.base_url) for route in api.routes(demo=given.demo)]
+    declared = api.routes(demo=given.demo, measured=given.metrics_token is not None)
+    return [mount(route, lambda: holder[0], limiter, base_url=given.base_url) for route in declared]
+
+
+def _middleware(given: Settings) -> list[Middleware]:
+    """What is around every request, outermost first; what is not asked for is not there."""
+    around: list[Middleware] = []
+    if given.proxies:
+        around.append(DefineMiddleware(Proxies, trusted=given.proxies))
+    if given.drain_flag is not None:
+        around.append(DefineMiddleware(Draining, flag=given.drain_flag))
+    return [*around, Trace]
 
 
 def configure_logging(level: str) -> None:
@@ -101,6 +118,7 @@ def configure_logging(level: str) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            metrics.count_logged,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_encode),

@@ -2,13 +2,16 @@
 
 import argparse
 import asyncio
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from commercehub import settings
 from commercehub.embedded import EmbeddedError, find_postgres, find_valkey, home_folder, open_home, postgres_url
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROOMS: Final = ("inventory", "payments", "fulfillment")
 CURRENCY_LETTERS: Final = 3
+COUNTRY_LETTERS: Final = 2
+SECRET_FILE: Final = "secret"  # noqa: S105 - the name of a file
+CHANNELS: Final = ("web", "app", "store", "call_center", "chat", "agent", "back_office")
+ROLES: Final = ("storefront", "till", "service", "fulfillment", "admin")
+METHODS: Final = ("ship", "express", "pickup", "carry_out", "digital")
+PERCENT_MAX: Final = 100
+PPM: Final = 10_000
 
 IS_MADE = "SELECT to_regclass('commercehub.alembic_version') IS NOT NULL"
 # A process more than there are cores, since some tests only wait; each file in one of them, its fixtures made once.
@@ -42,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _test(given[1:])
         options = parser.parse_args(given)
         return int(options.run(options) or 0)
-    except (UserError, EmbeddedError, settings.InvalidSettings, UnreadableFile) as error:
+    except (UserError, settings.InvalidSettings) as error:  # a reason a line
+        for line in str(error).splitlines():
+            print(f"hub: {line}", file=sys.stderr)
+        return 1
+    except (EmbeddedError, UnreadableFile) as error:
         print(f"hub: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -51,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hub", description="One cart, one stock, one order book for every channel.")
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("commercehub"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     command = commands.add_parser("demo", help="start everything here, with a shop in it")
@@ -76,9 +91,56 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("migrate", help="bring the database at HUB_DATABASE_URL up to date")
     command.set_defaults(run=_migrate)
 
+    command = commands.add_parser("up", help="serve, against HUB_DATABASE_URL and HUB_REDIS_URL")
+    command.add_argument("--no-jobs", action="store_true", help="the API alone; hub work runs elsewhere")
+    command.set_defaults(run=_up)
+
     command = commands.add_parser("work", help="work jobs off, for the hub at HUB_DATABASE_URL")
     command.set_defaults(run=_work)
+
+    _add_first_steps(commands)
+    command = commands.add_parser("backup", help="write the whole database into a file")
+    command.add_argument("file", type=Path)
+    command.set_defaults(run=_backup)
+
+    command = commands.add_parser("restore", help="bring a backup into an empty database, and verify its books")
+    command.add_argument("file", type=Path)
+    command.set_defaults(run=_restore)
+
+    command = commands.add_parser("configuration", help="print what can be set, as docs/configuration.md")
+    command.set_defaults(run=_configuration)
     return parser
+
+
+def _add_first_steps(commands: Any) -> None:
+    """What an empty hub needs before its first key can do the rest over HTTP."""
+    command = commands.add_parser("create-channel", help="open a sales channel")
+    command.add_argument("kind", choices=CHANNELS)
+    command.add_argument("--name", required=True)
+    command.add_argument("--currency", required=True, type=_currency)
+    command.add_argument("--country", required=True, type=_country, help="where taxes are due unless goods are sent")
+    command.add_argument("--brand", help="what customers are told is selling (the name, unless given)")
+    command.add_argument("--locale", default="en-US", help="of messages to customers: en-US, es-AR …")
+    command.add_argument("--tax-included", action="store_true", help="prices include their tax")
+    command.set_defaults(run=_create_channel)
+
+    command = commands.add_parser("create-key", help="make an API key, and print its secret this once")
+    command.add_argument("--role", required=True, choices=ROLES)
+    command.add_argument("--channel", default="back_office", choices=CHANNELS)
+    command.add_argument("--location", help="the code of the location that it is bound to; a till needs one")
+    command.set_defaults(run=_create_key)
+
+    command = commands.add_parser("set-tax-rate", help="say how goods of a class are taxed in a country")
+    command.add_argument("country", type=_country)
+    command.add_argument("tax_class", help="standard, or what products name")
+    command.add_argument("percent", type=_percent, help="8.25")
+    command.set_defaults(run=_set_tax_rate)
+
+    command = commands.add_parser("set-delivery-rate", help="offer a way of delivery in a currency")
+    command.add_argument("method", choices=METHODS)
+    command.add_argument("currency", type=_currency)
+    command.add_argument("amount", type=_amount, help="in the currency's minor unit: 499 is 4.99 USD")
+    command.set_defaults(run=_set_delivery_rate)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -150,6 +212,140 @@ def _migrate(_: argparse.Namespace) -> None:
     print("The database is up to date.")
 
 
+def _up(options: argparse.Namespace) -> None:
+    from commercehub import serving
+
+    given = settings.read(os.environ)
+    secret = home_folder(os.environ, ROOT) / SECRET_FILE
+    demo_secret = secret.read_text().strip() if secret.is_file() else None
+    try:
+        asyncio.run(serving.look_for_danger(given, demo_secret=demo_secret))
+        serving.Served(given, os.environ, jobs=not options.no_jobs, say=lambda text: _say(f"hub: {text}")).run()
+    except serving.Refused as error:
+        raise UserError(str(error)) from error
+
+
+def _create_channel(options: argparse.Namespace) -> None:
+    from commercehub.workflows import setting_up
+
+    async def work(db: Any, now: datetime) -> None:
+        await setting_up.create_channel(
+            db,
+            kind=options.kind,
+            name=options.name,
+            brand=options.brand or options.name,
+            currency=options.currency,
+            locale=options.locale,
+            tax_included=options.tax_included,
+            tax_country=options.country,
+            now=now,
+        )
+
+    try:
+        _change(work)
+    except setting_up.ChannelTaken as error:
+        raise UserError(f"There is a sales channel called {options.name!r} already.") from error
+    print(f"The sales channel {options.name!r} is open.")
+
+
+def _create_key(options: argparse.Namespace) -> None:
+    from commercehub.auth import Role
+    from commercehub.workflows import setting_up
+
+    if (options.role == "till") != (options.channel == "store"):
+        raise UserError("A till is of the channel store, and stands at a location: --channel store --location CODE.")
+    if options.role == "till" and not options.location:
+        raise UserError("A till stands at a location: --location CODE.")
+    if options.role == "storefront" and (options.location or options.channel not in {"web", "app", "agent"}):
+        raise UserError("A storefront's key is public: it is of the channel web, app or agent, and stands nowhere.")
+
+    async def work(db: Any, now: datetime) -> str:
+        key = await setting_up.create_key(
+            db, role=Role(options.role), channel=options.channel, location_code=options.location, now=now
+        )
+        return key.secret
+
+    try:
+        secret = _change(work)
+    except setting_up.ChannelMissing as error:
+        raise UserError(
+            f"There is no sales channel {options.channel} yet: hub create-channel {options.channel} …"
+        ) from error
+    except setting_up.LocationMissing as error:
+        raise UserError(f"There is no location {options.location!r}.") from error
+    _say("This is the only time that it is shown:")
+    print(secret)
+
+
+def _set_tax_rate(options: argparse.Namespace) -> None:
+    from commercehub.workflows import setting_up
+
+    async def work(db: Any, now: datetime) -> None:
+        wanted = {"country": options.country, "tax_class": options.tax_class, "rate_ppm": options.percent}
+        await setting_up.set_tax_rate(db, **wanted, now=now)
+
+    _change(work)
+    print(f"In {options.country}, {options.tax_class} is taxed at {Decimal(options.percent) / PPM:f} %.")
+
+
+def _set_delivery_rate(options: argparse.Namespace) -> None:
+    from commercehub.workflows import setting_up
+
+    async def work(db: Any, now: datetime) -> None:
+        wanted = {"method": options.method, "currency": options.currency, "amount_minor": options.amount}
+        await setting_up.set_delivery_rate(db, **wanted, now=now)
+
+    _change(work)
+    print(f"{options.method} is offered in {options.currency}.")
+
+
+def _change(work: Callable[[Any, datetime], Awaitable[Any]]) -> Any:
+    """Run ``work`` in a transaction on the database that is set."""
+    from commercehub.database import Database
+
+    url = _database_url(made=True)
+
+    async def run() -> Any:
+        database = await Database.connect(url, pool_size=1)
+        try:
+            return await database.transaction(work)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def _backup(options: argparse.Namespace) -> None:
+    from commercehub import backup
+
+    url = _database_url(made=True)
+    try:
+        backup.back_up(url, options.file, os.environ)
+    except backup.BackupFailed as error:
+        raise UserError(str(error)) from error
+    print(f"{options.file} holds the database. It does not hold HUB_SECRET: keep that too, elsewhere.")
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from commercehub import backup
+
+    url = _database_url(made=False)
+    try:
+        asyncio.run(backup.look_at_target(url))
+        backup.restore(url, options.file, os.environ)
+    except backup.BackupFailed as error:
+        raise UserError(str(error)) from error
+    differences = asyncio.run(backup.settle_in(url))
+    for difference in differences:
+        print(difference, file=sys.stderr)
+    print(f"{options.file} is restored, with {len(differences)} differences in its books.")
+    return 1 if differences else 0
+
+
+def _configuration(_: argparse.Namespace) -> None:
+    print(settings.describe())
+
+
 def _work(_: argparse.Namespace) -> None:
     from commercehub import worker
 
@@ -198,6 +394,30 @@ def _currency(text: str) -> str:
     if len(code) != CURRENCY_LETTERS or not (code.isascii() and code.isalpha()):
         raise argparse.ArgumentTypeError(f"{text!r} is no currency: USD, EUR, JPY …")
     return code
+
+
+def _country(text: str) -> str:
+    code = text.upper()
+    if len(code) != COUNTRY_LETTERS or not (code.isascii() and code.isalpha()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no country: US, AR, DE …")
+    return code
+
+
+def _percent(text: str) -> int:
+    """In parts per million."""
+    try:
+        ppm = Decimal(text) * PPM
+    except InvalidOperation as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage: 8.25") from error
+    if not ppm.is_finite() or not 0 <= ppm <= PERCENT_MAX * PPM or ppm != ppm.to_integral_value():
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0 to 100 with four decimals at most")
+    return int(ppm)
+
+
+def _amount(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) >= 2**53:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount in a minor unit: 499 is 4.99 USD")
+    return int(text)
 
 
 def _opening(file: Path) -> IO[bytes]:

@@ -20,7 +20,7 @@ import msgspec
 
 import inventory
 import payments
-from commercehub import ids, settings
+from commercehub import ids, serving, settings
 from commercehub.database import Database
 from commercehub.embedded import (
     Child,
@@ -146,7 +146,7 @@ def _settings(
         pool_size=POOL_SIZE,
         rate_limit_per_second=RATE_LIMIT_PER_SECOND,
         rate_limit_burst=2 * RATE_LIMIT_PER_SECOND,
-        log_level=environ.get("HUB_LOG_LEVEL") or "info",
+        log_level=settings.level(environ),
     )
 
 
@@ -249,15 +249,8 @@ def _children(home: Home, configured: Settings) -> list[Child]:
 
 
 def api_command(port: str | int, *, workers: int) -> tuple[str, ...]:
-    """How the API is served; a worker that dies is replaced after 0.2 s."""
-    return (
-        *(sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--no-ws", "--http", "1"),
-        *("--host", HOST, "--port", str(port), "--workers", str(workers), "--backlog", "4096"),
-        *("--respawn-failed-workers", "--respawn-interval", "0.2", "--log-level", "warning"),
-        # A worker that is told to stop before it has quite started would never hear of it.
-        *("--workers-kill-timeout", str(STOP_SECONDS_MAX)),
-        "commercehub.app:create_app",
-    )
+    """How the API is served."""
+    return serving.api_command(HOST, port, workers=workers, stop_seconds_max=STOP_SECONDS_MAX)
 
 
 def _answers(url: str) -> bool:

@@ -62,6 +62,9 @@ class Position(NamedTuple):
     id: int
 
 
+BEGINNING: Final = Position(0, 0)
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """An event as a listener gets it; ``body`` where it is about stock."""
 

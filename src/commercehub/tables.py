@@ -159,16 +159,19 @@ event_batches: Final = Table(
     Index("ix_event_batches_try_after", "try_after"),
 )
 
-# What customers were sent. It holds ids: address and text are rendered when the message is read.
+# What customers were sent, once about each subject: an order, some work for it, a refund. It holds ids and an amount:
+# address and text are rendered when the message is read.
 messages: Final = Table(
     "messages",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("kind", Text, nullable=False),
     Column("order_id", Uuid, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("amount_minor", BigInteger),
     Column("locale", Text, nullable=False),
     Column("sent_at", DateTime(timezone=True), nullable=False),
-    Index("uq_messages_order_id_kind", "order_id", "kind", unique=True),
+    Index("uq_messages_order_id_kind_subject_id", "order_id", "kind", "subject_id", unique=True),
 )
 
 operations: Final = Table(

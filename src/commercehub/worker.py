@@ -8,7 +8,7 @@ from typing import Final
 
 from arq.connections import ArqRedis
 
-from commercehub import jobs, settings
+from commercehub import jobs, metrics, settings
 from commercehub.app import configure_logging, open_hub
 from commercehub.jobs import relay
 from commercehub.settings import Settings
@@ -19,6 +19,8 @@ END_SECONDS_MAX: Final = 5.0
 async def run_jobs(given: Settings) -> None:
     """Work jobs off until SIGINT or SIGTERM."""
     configure_logging(given.log_level)
+    if given.metrics_port is not None and given.run_folder is None:
+        metrics.serve(given.metrics_port, given.host)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -272,3 +272,41 @@ async def _handed_on(db: Connection) -> list[uuid.UUID]:
     batch_id, _ = await events.hand_on(db, types=TYPES, now=NOW)
     assert batch_id is not None
     return [each.aggregate_id for each in await events.take_batch(db, batch_id=batch_id, now=NOW)]
+
+
+# A dump that was restored.
+
+
+async def test_what_a_restored_dump_brought_along_is_read_once_and_so_is_what_came_since(own_url: str) -> None:
+    db = await asyncpg.connect(own_url)
+    try:
+        await _read_all(db)
+        read, unread, since = _event(), _event(), _event()
+        await events.append(db, [read], now=NOW)
+        await _read_all(db)
+        await events.append(db, [unread], now=NOW)
+        # As if these two and the cursor came from a database that had counted much further.
+        shift = "xid = (xid::text::bigint + 1000000000000)::text::xid8"
+        await db.execute(
+            f"UPDATE commercehub.events SET {shift} WHERE aggregate_id = ANY ($1)",
+            [read.aggregate_id, unread.aggregate_id],
+        )
+        await db.execute(f"UPDATE commercehub.event_cursors SET {shift} WHERE reader = 'relay'")
+        await events.append(db, [since], now=NOW)
+        assert await events.hand_on(db, types=TYPES, now=NOW) == (None, 0), "control: nothing new is ever read again"
+        counts = []
+        while (count := await events.renumber_restored(db)) is not None:
+            counts.append(count)
+        assert counts == [2, 0]
+        handed_on = []
+        while (batch := await events.hand_on(db, types=TYPES, now=NOW)) != (None, 0):
+            handed_on += [each.aggregate_id for each in await events.take_batch(db, batch_id=batch[0] or 0, now=NOW)]
+        assert handed_on.count(unread.aggregate_id) == handed_on.count(since.aggregate_id) == 1
+        assert read.aggregate_id not in handed_on
+    finally:
+        await db.close()
+
+
+async def test_a_database_that_was_not_restored_is_left_as_it_is(one: Connection) -> None:
+    await events.append(one, [_event()], now=NOW)
+    assert await events.renumber_restored(one) is None

@@ -1,12 +1,18 @@
 """Captures and voids that go wrong: a parcel that left stays left, and stock is free only once the money is let go."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
+import payments.unsettled
 from commercehub import ids
+from commercehub.app import open_hub
 from commercehub.database import Database
+from commercehub.jobs import orders
+from commercehub.settings import Settings
+from commercehub.workflows.parts import Hub
 from tests.client import Channel, Channels
 from tests.faults.conftest import Complete
 from tests.serving import Books, done, findings
@@ -19,6 +25,14 @@ RunJobs = Callable[[], Awaitable[None]]
 @pytest.fixture
 async def sku(channels: Channels) -> str:
     return await channels.product({"DC1": UNITS}, price=2_500)
+
+
+@pytest.fixture
+async def later(settings: Settings) -> AsyncIterator[Hub]:
+    """The same hub after the first wait."""
+    seconds = int(payments.unsettled.RETRY_AFTER.total_seconds()) + 60
+    async with open_hub(msgspec.structs.replace(settings, clock_offset_seconds=seconds, pool_size=2)) as hub:
+        yield hub
 
 
 class Shop:
@@ -119,4 +133,47 @@ async def test_the_stock_of_a_cancelled_order_stays_held_until_the_void_is_confi
     assert (await shop.states())[:2] == ("cancelled", "voided")
     assert await channels.level(sku, "DC1") == (UNITS, 0)
     assert done(await shop.payment()) == [("authorize", "succeeded"), ("void", "succeeded")]
+    await shop.is_sound()
+
+
+async def test_a_capture_that_was_declined_is_tried_anew_a_while_later(
+    shop: Shop, sku: str, run_jobs: RunJobs, hub: Hub, later: Hub
+) -> None:
+    await shop.place(sku, "pm_capture_declined_once")
+    await shop.ship(sku)
+    await run_jobs()
+    await orders.retry_refused(hub)  # too soon
+    assert await shop.states() == ("in_fulfillment", "capture_failed", "fulfilled")
+    await orders.retry_refused(later)
+    assert await shop.states() == ("in_fulfillment", "paid", "fulfilled")
+    assert done(await shop.payment()) == [
+        ("authorize", "succeeded"),
+        ("capture", "declined"),
+        ("capture", "succeeded"),
+    ]
+    await shop.is_sound()
+
+
+async def test_a_void_that_was_declined_is_tried_anew_and_the_stock_is_held_until_then(
+    shop: Shop, sku: str, channels: Channels, run_jobs: RunJobs, later: Hub
+) -> None:
+    await shop.place(sku, "pm_void_declined_once")
+    await run_jobs()
+    await shop.admin.ok("POST", f"/v1/orders/{shop.order['id']}/cancel", {"reason": "customer_request"})
+    assert await channels.level(sku, "DC1") == (UNITS, 1)
+    await orders.retry_refused(later)
+    assert (await shop.states())[:2] == ("cancelled", "voided")
+    assert await channels.level(sku, "DC1") == (UNITS, 0)
+    await shop.is_sound()
+
+
+async def test_a_void_of_what_was_let_go_of_already_frees_the_stock(
+    shop: Shop, sku: str, channels: Channels, run_jobs: RunJobs
+) -> None:
+    await shop.place(sku, "pm_ok")
+    await run_jobs()
+    await shop.books.act(await shop.payment(), "void")
+    await shop.admin.ok("POST", f"/v1/orders/{shop.order['id']}/cancel", {"reason": "customer_request"})
+    assert (await shop.states())[:2] == ("cancelled", "voided")
+    assert await channels.level(sku, "DC1") == (UNITS, 0)
     await shop.is_sound()

@@ -7,9 +7,16 @@ from asyncpg import Connection
 
 import fulfillment
 from commercehub import ids
-from fulfillment import Fulfillment, Line, State
+from fulfillment import Fulfillment, Kind, Line, State
 
-PUT = "UPDATE fulfillment.fulfillments SET state = $2 WHERE id = $1"
+# What is ready has a code that opens it.
+PUT = """
+UPDATE fulfillment.fulfillments
+SET state = $2,
+    code_hash = CASE WHEN $2 IN ('ready', 'handed_over') THEN '\\x01'::bytea END,
+    collect_by = CASE WHEN $2 IN ('ready', 'handed_over') THEN created_at + interval '7 days' END
+WHERE id = $1
+"""
 
 
 def work(now: datetime, *lines: Line, **facts: Any) -> Fulfillment:
@@ -17,7 +24,7 @@ def work(now: datetime, *lines: Line, **facts: Any) -> Fulfillment:
     given: dict[str, Any] = {
         "id": ids.new(),
         "reference": ids.new(),
-        "kind": "ship",
+        "kind": Kind.SHIP,
         "method": "ship",
         "location_id": ids.new(),
         "state": State.OPEN,

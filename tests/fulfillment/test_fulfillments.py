@@ -1,6 +1,7 @@
 """Work and the states it passes."""
 
 import asyncio
+from datetime import timedelta
 from itertools import product
 
 import asyncpg
@@ -10,24 +11,36 @@ from sqlalchemy import CheckConstraint
 import fulfillment
 from commercehub import ids
 from commercehub.database import Database
-from fulfillment import Fulfillment, FulfillmentNotFound, InvalidTransition, Line, Parcel, State
-from fulfillment.fulfillments import SHIP_MOVES
+from fulfillment import Fulfillment, FulfillmentNotFound, InvalidTransition, Kind, Line, Parcel, State
 from fulfillment.tables import metadata
 from tests.fulfillment.floor import PUT, Floor, work
 from tests.transactions import one_try, until_waiting
 
-# The way of a parcel, and where it can be called off.
+# The way of a parcel, that of goods which are picked up, and where each can be called off.
 LEGAL = {
-    ("open", "picking"),
-    ("picking", "picked"),
-    ("picked", "packed"),
-    ("packed", "shipped"),
-    ("shipped", "delivered"),
-    ("open", "cancelled"),
-    ("picking", "cancelled"),
-    ("picked", "cancelled"),
-    ("packed", "cancelled"),
+    Kind.SHIP: {
+        ("open", "picking"),
+        ("picking", "picked"),
+        ("picked", "packed"),
+        ("packed", "shipped"),
+        ("shipped", "delivered"),
+        ("open", "cancelled"),
+        ("picking", "cancelled"),
+        ("picked", "cancelled"),
+        ("packed", "cancelled"),
+    },
+    Kind.PICKUP: {
+        ("open", "picking"),
+        ("picking", "picked"),
+        ("picked", "ready"),
+        ("ready", "handed_over"),
+        ("open", "cancelled"),
+        ("picking", "cancelled"),
+        ("picked", "cancelled"),
+        ("ready", "cancelled"),
+    },
 }
+STATES = {kind: {state for move in moves for state in move} for kind, moves in LEGAL.items()}
 
 
 async def test_work_is_read_back_as_it_was_given(floor: Floor) -> None:
@@ -51,7 +64,6 @@ async def test_work_for_several_orders_is_given_at_once(floor: Floor) -> None:
 async def test_no_work_is_no_work(floor: Floor) -> None:
     await fulfillment.create_fulfillments(floor.db, [], now=floor.now)
     assert await fulfillment.read_fulfillments_of(floor.db, references=[]) == []
-    assert await fulfillment.cancel_all(floor.db, fulfillment_ids=[], reason="other", now=floor.now) == []
     assert await fulfillment.read_parcels(floor.db, fulfillment_ids=[]) == {}
 
 
@@ -72,23 +84,32 @@ async def test_work_of_another_location_is_not_found(floor: Floor, read: object)
             await read(floor.db, **{"fulfillment_id": given.id, "location_id": floor.location_id} | wrong)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(("state", "to"), list(product(State, State)))
-async def test_work_moves_along_its_machine_and_no_other_way(floor: Floor, state: State, to: State) -> None:
-    given = await floor.work(state=state)
-    if (state, to) in LEGAL:
+@pytest.mark.parametrize(
+    ("kind", "state", "to"), [each for each in product(Kind, State, State) if each[1] in STATES[each[0]]]
+)
+async def test_work_moves_along_the_machine_of_its_kind_and_no_other_way(
+    floor: Floor, kind: Kind, state: State, to: State
+) -> None:
+    given = await floor.work(state=state, kind=kind)
+    if (state, to) in LEGAL[kind]:
+        if to is State.READY:
+            await fulfillment.keep_for_customer(
+                floor.db, fulfillment_id=given.id, code_hash=b"x", collect_by=floor.now + timedelta(days=7)
+            )
         await fulfillment.move(floor.db, given, to=to, now=floor.now)
         moved = await floor.read(given)
         assert (moved.state, moved.version) == (to, 2)
     else:
         with pytest.raises(InvalidTransition) as refused:
             await fulfillment.move(floor.db, given, to=to, now=floor.now)
-        allowed = sorted(reached for leaving, reached in LEGAL if leaving == state)
+        allowed = sorted(reached for leaving, reached in LEGAL[kind] if leaving == state)
         assert (refused.value.state, refused.value.wanted, refused.value.allowed) == (state, to, allowed)
         assert await floor.read(given) == given
 
 
 def test_work_is_done_where_the_machine_ends() -> None:
-    assert {state for state, reached in SHIP_MOVES.items() if not reached} == fulfillment.DONE
+    ends = {state for moves in fulfillment.MOVES.values() for state, reached in moves.items() if not reached}
+    assert ends == fulfillment.DONE
 
 
 async def test_a_move_from_where_the_work_no_longer_is_is_refused(floor: Floor) -> None:
@@ -98,14 +119,14 @@ async def test_a_move_from_where_the_work_no_longer_is_is_refused(floor: Floor) 
         await fulfillment.move(floor.db, seen, to=State.CANCELLED, now=floor.now)
 
 
-async def test_work_that_nobody_has_picked_is_called_off(floor: Floor) -> None:
-    given = {state: await floor.work(state=state) for state in State}
-    cancelled = await fulfillment.cancel_all(
-        floor.db, fulfillment_ids=[each.id for each in given.values()], reason="fraud", now=floor.now
-    )
-    assert set(cancelled) == {given[State.OPEN].id, given[State.PICKING].id}
-    assert (await floor.read(given[State.OPEN])).state is State.CANCELLED
-    assert (await floor.read(given[State.PICKED])).state is State.PICKED
+async def test_fewer_units_are_asked_for_and_a_line_of_none_is_gone(floor: Floor) -> None:
+    given, other = await floor.work(), await floor.work()
+    cups, pots = given.lines
+    units = {cups.line_id: 1, pots.line_id: 1}
+    await fulfillment.drop_units(floor.db, fulfillment_id=given.id, units=units, now=floor.now)
+    left = await floor.read(given)
+    assert ([(line.line_id, line.quantity) for line in left.lines], left.version) == ([(cups.line_id, 1)], 2)
+    assert await floor.read(other) == other
 
 
 async def test_why_work_was_called_off_is_written_down(floor: Floor) -> None:
@@ -175,6 +196,15 @@ async def test_work_is_listed_by_all_that_is_asked(floor: Floor) -> None:
 
 VIOLATIONS = [
     ("ck_fulfillments_kind", "UPDATE fulfillment.fulfillments SET kind = 'drone' WHERE id = $1"),
+    (
+        "ck_fulfillments_state_of_its_kind",
+        "UPDATE fulfillment.fulfillments SET kind = 'pickup', state = 'packed' WHERE id = $1",
+    ),
+    ("ck_fulfillments_kept_for_a_code", "UPDATE fulfillment.fulfillments SET code_hash = '\\x01' WHERE id = $1"),
+    (
+        "ck_fulfillments_ready_has_a_code",
+        "UPDATE fulfillment.fulfillments SET kind = 'pickup', state = 'ready' WHERE id = $1",
+    ),
     ("ck_fulfillments_state", "UPDATE fulfillment.fulfillments SET state = 'lost' WHERE id = $1"),
     ("ck_lines_quantity", "UPDATE fulfillment.lines SET quantity = 0 WHERE fulfillment_id = $1"),
     ("ck_lines_quantity", "UPDATE fulfillment.lines SET picked = quantity + 1 WHERE fulfillment_id = $1"),
@@ -221,21 +251,18 @@ async def test_who_waited_for_the_lock_sees_what_was_picked_meanwhile(database: 
     assert (seen.state, [line.picked for line in seen.lines]) == (State.PICKED, [2, 1])
 
 
-async def test_work_cancelled_and_picked_at_once_is_one_of_the_two(database: Database) -> None:
-    async def cancel(given: Fulfillment) -> bool:
-        async with one_try(database) as (db, now):
-            return bool(await fulfillment.cancel_all(db, fulfillment_ids=[given.id], reason="other", now=now))
-
-    async def pick(given: Fulfillment) -> bool:
+async def test_work_moved_two_ways_at_once_goes_one_of_them(database: Database) -> None:
+    async def move(given: Fulfillment, to: State) -> bool:
         try:
             async with one_try(database) as (db, now):
                 locked = await fulfillment.lock_fulfillment(db, fulfillment_id=given.id, location_id=None)
-                await fulfillment.move(db, locked, to=State.PICKED, now=now)
+                await fulfillment.move(db, locked, to=to, now=now)
         except InvalidTransition:
             return False
         return True
 
     for _ in range(10):
         async with one_try(database) as (db, now):
-            given = await Floor(db, now).work(state=State.PICKING)
-        assert sum(await asyncio.gather(cancel(given), pick(given))) == 1
+            given = await Floor(db, now).work(state=State.PACKED)
+        moved = await asyncio.gather(move(given, State.SHIPPED), move(given, State.CANCELLED))
+        assert sum(moved) == 1

@@ -30,6 +30,9 @@ class Desk:
     def card(self, amount_minor: int, **facts: Any) -> NewIntent:
         return self._new(tender="card", amount_minor=amount_minor, processor="sandbox", payment_method="pm_1", **facts)
 
+    def gift(self, amount_minor: int, stored_value_id: UUID) -> NewIntent:
+        return self._new(tender="gift_card", amount_minor=amount_minor, stored_value_id=stored_value_id)
+
     def _new(self, **facts: Any) -> NewIntent:
         given: dict[str, Any] = {
             "id": ids.new(),

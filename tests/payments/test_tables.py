@@ -22,6 +22,16 @@ INSERT INTO payments.entries (transaction_id, account, amount_minor, currency, a
 SELECT id, 'safe', {}, 'USD', now() FROM payments.intents WHERE reference = $1
 """
 
+STORED = """
+INSERT INTO payments.stored_values
+    (id, currency, issued_by, created_at, kind, code_hash, owner_id, balance_minor, held_minor)
+SELECT id, 'USD', 'ada', now(), {} FROM payments.intents WHERE reference = $1
+"""
+REFUND = """
+INSERT INTO payments.refunds (id, reference, reason, actor, created_at, intent_id, amount_minor, waits)
+SELECT id, reference, '', 'ada', now(), {} FROM payments.intents WHERE reference = $1
+"""
+
 # 1000 to be paid by card in an open drawer's session, 600 captured and 400 let go, 100 of it refunded.
 VIOLATIONS = [
     ("ck_intents_amount", INTENT.format("amount_minor = -1, authorized_minor = -1")),
@@ -32,8 +42,9 @@ VIOLATIONS = [
     ("ck_intents_authorized_within_amount", INTENT.format("authorized_minor = 1001")),
     ("ck_intents_refunded_within_captured", INTENT.format("refunded_minor = 601")),
     ("ck_intents_refunded_within_captured", INTENT.format("refunded_minor = -1")),
-    ("ck_intents_cash_needs_no_processor", INTENT.format("processor = NULL")),
-    ("ck_intents_cash_needs_no_processor", INTENT.format("tender = 'cash'")),
+    ("ck_intents_local_needs_no_processor", INTENT.format("processor = NULL")),
+    ("ck_intents_local_needs_no_processor", INTENT.format("tender = 'cash'")),
+    ("ck_intents_stored_value_is_named", INTENT.format("tender = 'gift_card', processor = NULL")),
     ("ck_operations_kind", OPERATION.format("'steal', 'succeeded', 1")),
     ("ck_operations_state", OPERATION.format("'capture', 'lost', 1")),
     ("ck_operations_amount", OPERATION.format("'capture', 'succeeded', -1")),
@@ -42,6 +53,14 @@ VIOLATIONS = [
     ("ck_register_sessions_amounts", SESSION.format("counted_minor = -1, closed_at = now()")),
     ("ck_register_sessions_closed_by_a_count", SESSION.format("closed_at = now()")),
     ("ck_register_sessions_closed_by_a_count", SESSION.format("counted_minor = 1")),
+    ("ck_stored_values_kind", STORED.format("'points', NULL, NULL, 1, 0")),
+    ("ck_stored_values_a_gift_card_has_a_code", STORED.format("'gift_card', NULL, NULL, 1, 0")),
+    ("ck_stored_values_credit_belongs_to_somebody", STORED.format("'store_credit', NULL, NULL, 1, 0")),
+    ("ck_stored_values_never_overspent", STORED.format("'gift_card', 'x', NULL, 1, 2")),
+    ("ck_stored_values_never_overspent", STORED.format("'gift_card', 'x', NULL, -1, -1")),
+    ("ck_refunds_amount", REFUND.format("id, 0, false")),
+    ("ck_refunds_over_one_thing", REFUND.format("NULL, 1, false")),
+    ("ck_refunds_credit_waits_for_nothing", REFUND.format("NULL, 1, true")),
 ]
 
 # Names of unique indexes, and what comes a second time.

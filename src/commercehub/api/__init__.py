@@ -5,44 +5,61 @@ from collections.abc import Sequence
 from commercehub.api import (
     audit,
     availability,
+    cart_gift_cards,
     carts,
     catalog,
+    categories,
     checkout,
     customers,
     devices,
     fulfillments,
+    gift_cards,
+    handoffs,
     health,
     imports,
     keys,
     locations,
     mailbox,
+    metrics,
     openapi,
     order_lookup,
+    order_payments,
     orders,
     payments,
+    promotions,
     registers,
+    returns,
     staff,
     stock,
     streams,
     timelines,
     webhooks,
+    wishlists,
 )
 from commercehub.api.routing import Route
 
 _RESOURCES = (
     catalog,
+    categories,
     imports,
     locations,
     availability,
     carts,
+    handoffs,
+    promotions,
+    cart_gift_cards,
+    wishlists,
     checkout,
     order_lookup,
+    order_payments,
     orders,
     timelines,
     streams,
     payments,
     webhooks,
     fulfillments,
+    returns,
+    gift_cards,
     registers,
     stock,
     customers,
@@ -54,9 +71,9 @@ _RESOURCES = (
 )
 
 
-def routes(*, demo: bool = False) -> Sequence[Route]:
-    """Every route of the API, and of the document that describes them."""
+def routes(*, demo: bool = False, measured: bool = False) -> Sequence[Route]:
+    """Every route of the API, of the document that describes them, and of the page that tells how it is."""
     declared = [route for resource in _RESOURCES for route in resource.ROUTES]
     if demo:
         declared.extend(mailbox.ROUTES)
-    return [*declared, openapi.document_route(declared)]
+    return [*declared, openapi.document_route(declared), *(metrics.ROUTES if measured else ())]

@@ -1,19 +1,25 @@
-"""Products and variants: made, searched, and found by what a scanner reads."""
+"""Products and variants: made, edited, searched, and found by what a scanner reads."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from asyncpg import Connection
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from commercehub import ids
 from commercehub.api.call import Answer, Call
+from commercehub.api.categories import Handle
 from commercehub.api.errors import FieldError, Problem, not_found
 from commercehub.api.fields import (
     END,
+    PAGE_DEFAULT,
     Barcode,
+    Cursor,
+    Id,
+    Limit,
     LongText,
     Name,
     Page,
@@ -27,24 +33,56 @@ from commercehub.api.fields import (
 )
 from commercehub.api.routing import route
 from commercehub.auth import Permission
-from commercehub.sales import catalog
+from commercehub.sales import catalog, search, words
+from commercehub.sales.errors import VariantNotFound
 from commercehub.sales.shopify_cells import slug
-from payments.money import Money
+from commercehub.views import product_page
+from commercehub.views.product_page import Audience, ProductView, VariantView
 
-VARIANTS_MAX = 200
+IMAGES_MAX = 50
+CATEGORIES_OF_PRODUCT_MAX = 50
+PRICE_LISTS_MAX = 20
+
+Prices = Annotated[list[PositiveMoney], Meta(max_length=catalog.CURRENCIES_MAX)]
+PriceListName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,39}" + END)]
+PriceLists = Annotated[dict[PriceListName, Prices], Meta(max_length=PRICE_LISTS_MAX)]
+TaxClass = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}" + END)]
+Grams = Annotated[int, Meta(ge=0, le=10_000_000)]
+Label = Annotated[str, Meta(max_length=200)]
+Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=100)]
+CategoryIds = Annotated[list[Id], Meta(max_length=CATEGORIES_OF_PRODUCT_MAX)]
+ImageUrl = Annotated[
+    str,
+    Meta(
+        max_length=2_048,
+        pattern=r'^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][^\s"<>\\\x00-\x1f\x7f]*)?' + END,
+        description="https alone; the hub keeps it, and never fetches it",
+    ),
+]
+
+
+class NewImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A picture by its address, and what it shows in words. Pictures are shown in the order of their list."""
+
+    url: ImageUrl
+    alt: Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*" + END)] = ""
+
+
+Images = Annotated[list[NewImage], Meta(max_length=IMAGES_MAX)]
 
 
 class NewVariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing that can be sold; a price for each currency it is sold in."""
+    """One thing that can be sold; a price for each currency it is sold in, in price lists with a name too."""
 
     sku: Sku
-    prices: Annotated[list[PositiveMoney], Meta(max_length=catalog.CURRENCIES_MAX)]
+    prices: Prices
+    price_lists: PriceLists = {}
     barcode: Barcode | None = None
     title: Name | None = None
-    tax_class: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}" + END)] = "standard"
+    tax_class: TaxClass = "standard"
     unit: Annotated[str, Meta(pattern="^[a-z]{1,12}" + END)] = "each"
     quantity_scale: Annotated[int, Meta(ge=0, le=6)] = 0
-    weight_grams: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
+    weight_grams: Grams | None = None
     requires_shipping: bool = True
 
 
@@ -52,50 +90,59 @@ class NewProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A product with its variants."""
 
     title: Name
-    variants: Annotated[list[NewVariant], Meta(min_length=1, max_length=VARIANTS_MAX)]
-    handle: Annotated[str, Meta(min_length=1, max_length=200, pattern="^[a-z0-9][a-z0-9-]*" + END)] | None = None
+    variants: Annotated[list[NewVariant], Meta(min_length=1, max_length=catalog.VARIANTS_MAX)]
+    handle: Handle | None = None
     description_html: LongText = ""
-    vendor: Annotated[str, Meta(max_length=200)] = ""
-    kind: Annotated[str, Meta(max_length=200)] = ""
-    tags: Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=100)] = []
+    vendor: Label = ""
+    kind: Label = ""
+    tags: Tags = []
     published: bool = True
+    images: Images = []
+    category_ids: CategoryIds = []
 
 
-class VariantView(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant."""
+class ProductChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be otherwise; what is not named stays. A list takes the place of the whole list."""
 
-    id: str
-    product_id: str
-    sku: str
-    barcode: str | None
-    title: str | None
-    options: list[tuple[str, str]]
-    prices: list[Money]
-    tax_class: str
-    unit: str
-    quantity_scale: int
-    weight_grams: int | None
-    requires_shipping: bool
+    title: Name | UnsetType = UNSET
+    handle: Handle | UnsetType = UNSET
+    description_html: LongText | UnsetType = UNSET
+    vendor: Label | UnsetType = UNSET
+    kind: Label | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+    published: bool | UnsetType = UNSET
+    images: Images | UnsetType = UNSET
+    category_ids: CategoryIds | UnsetType = UNSET
 
 
-class ProductView(msgspec.Struct, frozen=True, kw_only=True):
-    """A product. ``description_html`` is what somebody typed: clean it before you show it."""
+class VariantChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be otherwise; what is not named stays. Prices are all prices of their list from now on.
 
-    id: str
-    handle: str
-    title: str
-    description_html: str
-    vendor: str
-    kind: str
-    tags: list[str]
-    published: bool
-    variants: list[VariantView]
+    A variant is never deleted: ``for_sale`` takes it off sale.
+    """
+
+    title: Name | UnsetType | None = UNSET
+    barcode: Barcode | UnsetType | None = UNSET
+    prices: Prices | UnsetType = UNSET
+    price_lists: PriceLists | UnsetType = UNSET
+    tax_class: TaxClass | UnsetType = UNSET
+    weight_grams: Grams | UnsetType | None = UNSET
+    requires_shipping: bool | UnsetType = UNSET
+    for_sale: bool | UnsetType = UNSET
 
 
-class ProductSearch(Paging, frozen=True, kw_only=True):
-    """Words of a title, or how a SKU begins."""
+class ProductSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Words in a language, a SKU, its beginning or a barcode; in a category and all below it.
+
+    ``locale`` is the channel's unless it is given. ``published=false`` is for staff.
+    """
 
     q: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    category_id: Id | None = None
+    locale: Annotated[str, Meta(pattern="^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*" + END, max_length=35)] | None = None
+    published: bool = True
+    limit: Limit = PAGE_DEFAULT
+    cursor: Cursor | None = None
 
 
 class VariantSearch(Paging, frozen=True, kw_only=True):
@@ -117,11 +164,11 @@ class VariantSearch(Paging, frozen=True, kw_only=True):
 async def create_product(call: Call) -> Answer:
     """Add a product with its variants and prices."""
     given = await call.read(NewProduct)
-    product = _product(given)
+    product = _product(call, given)
 
     async def work(db: Connection, now: datetime) -> ProductView:
         await catalog.create_product(db, product, now=now)
-        return _view(product)
+        return product_page.product_view(product, audience=_audience(call))
 
     return await call.once(work, status=201)
 
@@ -135,17 +182,29 @@ async def create_product(call: Call) -> Answer:
     codes=("invalid_cursor",),
 )
 async def list_products(call: Call) -> Page[ProductView]:
-    """Published products, oldest first."""
+    """Published products, oldest first; those that ``q`` asks for, the best first."""
     wanted = call.query(ProductSearch)
+    after = read_cursor(wanted.cursor, _Place)
+    narrowed: dict[str, Any] = {
+        "after": search.Place(rank=after.rank, id=after.id) if after is not None else None,
+        "category_id": call.id("cat", wanted.category_id) if wanted.category_id is not None else None,
+        "published": wanted.published or call.principal.is_public,
+        "limit": wanted.limit + 1,
+    }
+    language = words.language_of(wanted.locale or call.principal.sales_channel.locale)
     async with call.database.connection() as db:
-        found = await catalog.search_products(
-            db, words=wanted.q, after_id=read_cursor(wanted.cursor, UUID), limit=wanted.limit + 1
+        if wanted.q is None:
+            found = await search.list_products(db, **narrowed)
+        else:
+            found = await search.search_products(db, wanted.q, language=language, **narrowed)
+        page = found[: wanted.limit]
+        shown = await product_page.show_products(
+            db,
+            [each.product for each in page],
+            audience=_audience(call),
+            clock_offset=call.database.clock_offset,
         )
-    page = found[: wanted.limit]
-    return Page(
-        data=[_view(product) for product in page],
-        next_cursor=write_cursor(page[-1].id) if len(found) > wanted.limit else None,
-    )
+    return Page(data=shown, next_cursor=_cursor(page[-1].place) if len(found) > wanted.limit else None)
 
 
 @route("GET", "/v1/products/{product_id}", permission=Permission.CATALOG_READ, answer=ProductView)
@@ -153,9 +212,102 @@ async def get_product(call: Call, product_id: UUID) -> ProductView:
     """One product."""
     async with call.database.connection() as db:
         product = await catalog.read_product(db, product_id=product_id)
-    if call.principal.is_public and not product.published:
-        raise not_found()
-    return _view(product)
+        if call.principal.is_public and not product.published:
+            raise not_found()
+        shown = await product_page.show_products(
+            db, [product], audience=_audience(call), clock_offset=call.database.clock_offset
+        )
+    return shown[0]
+
+
+@route(
+    "PATCH",
+    "/v1/products/{product_id}",
+    permission=Permission.CATALOG_WRITE,
+    body=ProductChange,
+    answer=ProductView,
+    codes=("handle_taken", "version_conflict"),
+)
+async def change_product(call: Call, product_id: UUID) -> ProductView:
+    """Edit a product, publish it, or take it out of every channel."""
+    async with call.asking_first(lambda db: catalog.read_product(db, product_id=product_id)):
+        given = await call.read(ProductChange)
+        changes = _named(given)
+        if not isinstance(given.tags, UnsetType):
+            changes["tags"] = tuple(given.tags)
+        if not isinstance(given.images, UnsetType):
+            changes["images"] = _images(given.images)
+        if not isinstance(given.category_ids, UnsetType):
+            changes["category_ids"] = _category_ids(call, given.category_ids)
+
+    async def work(db: Connection, _: datetime) -> ProductView:
+        product = await catalog.change_product(db, product_id=product_id, changes=changes, version=call.if_match())
+        call.audited(ids.show("prod", product_id), fields=sorted(changes))
+        return product_page.product_view(product, audience=_audience(call))
+
+    return await call.transact(work)
+
+
+@route(
+    "POST",
+    "/v1/products/{product_id}/variants",
+    permission=Permission.CATALOG_WRITE,
+    body=NewVariant,
+    answer=ProductView,
+    status=201,
+    codes=("sku_taken", "barcode_taken", "invalid_barcode", "too_many_variants", "version_conflict"),
+)
+async def add_variant(call: Call, product_id: UUID) -> Answer:
+    """Add a variant to a product; answers the whole product."""
+    async with call.asking_first(lambda db: catalog.read_product(db, product_id=product_id)):
+        variant = _variant(product_id, 0, await call.read(NewVariant), where="")
+
+    async def work(db: Connection, _: datetime) -> ProductView:
+        product = await catalog.add_variant(db, product_id=product_id, variant=variant, version=call.if_match())
+        call.audited(ids.show("prod", product_id), variant_id=ids.show("var", variant.id), sku=variant.sku)
+        return product_page.product_view(product, audience=_audience(call))
+
+    return await call.once(work, status=201)
+
+
+@route(
+    "PATCH",
+    "/v1/products/{product_id}/variants/{variant_id}",
+    permission=Permission.CATALOG_WRITE,
+    body=VariantChange,
+    answer=ProductView,
+    codes=("barcode_taken", "invalid_barcode", "version_conflict"),
+)
+async def change_variant(call: Call, product_id: UUID, variant_id: UUID) -> ProductView:
+    """Edit a variant: prices, barcode, whether it is for sale; answers the whole product."""
+
+    async def has_variant(db: Connection) -> None:
+        _variant_of(await catalog.read_product(db, product_id=product_id), variant_id)
+
+    async with call.asking_first(has_variant):
+        given = await call.read(VariantChange)
+        changes = _named(given)
+        prices = _prices_given(changes.pop("prices", None), changes.pop("price_lists", {}))
+        if not isinstance(given.barcode, UnsetType):
+            changes["gtin14"] = read_barcode(given.barcode, "/barcode") if given.barcode is not None else None
+
+    async def work(db: Connection, _: datetime) -> ProductView:
+        try:
+            product = await catalog.change_variant(
+                db,
+                product_id=product_id,
+                variant_id=variant_id,
+                changes=changes,
+                prices=prices,
+                version=call.if_match(),
+            )
+        except VariantNotFound as error:
+            raise not_found() from error
+        fields = sorted([*changes, *(f"prices.{name}" for name in prices)])
+        call.audited(ids.show("prod", product_id), variant_id=ids.show("var", variant_id), fields=fields)
+        return product_page.product_view(product, audience=_audience(call))
+
+    return await call.transact(work)
 
 
 @route(
@@ -173,18 +325,79 @@ async def find_variants(call: Call) -> Page[VariantView]:
         where = FieldError(pointer="?barcode", detail="Give barcode or sku, one of the two.")
         raise Problem("invalid_request", where.detail, errors=[where])
     gtins = [read_barcode(wanted.barcode, "?barcode")] if wanted.barcode is not None else []
+    audience = _audience(call)
     async with call.database.connection() as db:
-        found = await catalog.find_variants(db, skus=[wanted.sku] if wanted.sku else [], gtin14s=gtins)
-        if call.principal.is_public:
-            product_ids = {variant.product_id for variant in found}
-            products = [await catalog.read_product(db, product_id=product_id) for product_id in product_ids]
-            published = {product.id for product in products if product.published}
-            found = [variant for variant in found if variant.product_id in published]
+        found = await catalog.find_variants(
+            db, skus=[wanted.sku] if wanted.sku else [], gtin14s=gtins, hidden=not audience.is_public
+        )
     page, next_cursor = cut(found, wanted, id_of=lambda variant: variant.id)
-    return Page(data=[_variant_view(variant) for variant in page], next_cursor=next_cursor)
+    return Page(
+        data=[product_page.variant_view(variant, audience=audience) for variant in page], next_cursor=next_cursor
+    )
 
 
-def _product(given: NewProduct) -> catalog.Product:
+class _Place:
+    """A place in a list of products as its cursor has it: ``rank.id``."""
+
+    def __init__(self, text: str) -> None:
+        rank, _, product_id = text.partition(".")
+        self.rank = int(rank)
+        self.id = UUID(product_id)
+        if not 0 <= self.rank <= search.RANK_MAX:
+            raise ValueError(text)
+
+    def __str__(self) -> str:
+        return f"{self.rank}.{self.id}"
+
+
+def _cursor(place: search.Place) -> str:
+    return write_cursor(_Place(f"{place.rank}.{place.id}"))  # type: ignore[arg-type]  # it is written as a text
+
+
+def _audience(call: Call) -> Audience:
+    return Audience(is_public=call.principal.is_public, price_list=call.principal.sales_channel.price_list)
+
+
+def _named(given: msgspec.Struct) -> dict[str, Any]:
+    """The fields that a change names."""
+    return {name: value for name, value in msgspec.structs.asdict(given).items() if value is not UNSET}
+
+
+def _variant_of(product: catalog.Product, variant_id: UUID) -> catalog.Variant:
+    try:
+        return catalog.variant_of(product, variant_id)
+    except VariantNotFound as error:
+        raise not_found() from error
+
+
+def _images(given: Sequence[NewImage]) -> tuple[catalog.Image, ...]:
+    return tuple(catalog.Image(url=image.url, alt=image.alt) for image in given)
+
+
+def _category_ids(call: Call, given: Sequence[str]) -> tuple[UUID, ...]:
+    return tuple(sorted({call.id("cat", each) for each in given}))
+
+
+def _prices_given(
+    prices: Sequence[PositiveMoney] | None, price_lists: Mapping[str, Sequence[PositiveMoney]], where: str = ""
+) -> dict[str, list[catalog.Price]]:
+    """The prices by their list, each list that is named with all of its prices."""
+    lists = {name: (f"{where}/price_lists/{name}", listed) for name, listed in price_lists.items()}
+    if catalog.DEFAULT_PRICE_LIST in lists:
+        raise _invalid(lists[catalog.DEFAULT_PRICE_LIST][0], "The prices of this list stand in prices.")
+    if prices is not None:
+        lists[catalog.DEFAULT_PRICE_LIST] = (f"{where}/prices", prices)
+    for pointer, listed in lists.values():
+        currencies = [price.currency for price in listed]
+        if len(set(currencies)) != len(currencies):
+            raise _invalid(pointer, "One price for each currency.")
+    return {
+        name: [catalog.Price(currency=price.currency, amount_minor=price.amount, price_list=name) for price in listed]
+        for name, (_, listed) in lists.items()
+    }
+
+
+def _product(call: Call, given: NewProduct) -> catalog.Product:
     product_id = ids.new()
     return catalog.Product(
         id=product_id,
@@ -195,21 +408,19 @@ def _product(given: NewProduct) -> catalog.Product:
         kind=given.kind,
         tags=tuple(given.tags),
         published=given.published,
+        images=_images(given.images),
+        category_ids=_category_ids(call, given.category_ids),
         variants=tuple(
-            _variant(product_id, position, variant) for position, variant in enumerate(given.variants, start=1)
+            _variant(product_id, position, variant, where=f"/variants/{position - 1}")
+            for position, variant in enumerate(given.variants, start=1)
         ),
     )
 
 
-def _variant(product_id: UUID, position: int, given: NewVariant) -> catalog.Variant:
-    where = f"/variants/{position - 1}"
+def _variant(product_id: UUID, position: int, given: NewVariant, *, where: str) -> catalog.Variant:
     if not given.sku.isprintable() or given.sku != given.sku.strip():
-        detail = "A SKU has printable characters, and no spaces around them."
-        raise Problem("invalid_request", detail, errors=[FieldError(pointer=f"{where}/sku", detail=detail)])
-    currencies = [price.currency for price in given.prices]
-    if len(set(currencies)) != len(currencies):
-        detail = "One price for each currency."
-        raise Problem("invalid_request", detail, errors=[FieldError(pointer=f"{where}/prices", detail=detail)])
+        raise _invalid(f"{where}/sku", "A SKU has printable characters, and no spaces around them.")
+    prices = _prices_given(given.prices, given.price_lists, where)
     return catalog.Variant(
         id=ids.new(),
         product_id=product_id,
@@ -224,39 +435,12 @@ def _variant(product_id: UUID, position: int, given: NewVariant) -> catalog.Vari
         quantity_scale=given.quantity_scale,
         weight_grams=given.weight_grams,
         requires_shipping=given.requires_shipping,
-        prices=tuple(catalog.Price(currency=price.currency, amount_minor=price.amount) for price in given.prices),
+        prices=tuple(price for listed in prices.values() for price in listed),
     )
 
 
-def _view(product: catalog.Product) -> ProductView:
-    return ProductView(
-        id=ids.show("prod", product.id),
-        handle=product.handle,
-        title=product.title,
-        description_html=product.description_html,
-        vendor=product.vendor,
-        kind=product.kind,
-        tags=list(product.tags),
-        published=product.published,
-        variants=[_variant_view(variant) for variant in product.variants],
-    )
+def _invalid(pointer: str, detail: str) -> Problem:
+    return Problem("invalid_request", detail, errors=[FieldError(pointer=pointer, detail=detail)])
 
 
-def _variant_view(variant: catalog.Variant) -> VariantView:
-    return VariantView(
-        id=ids.show("var", variant.id),
-        product_id=ids.show("prod", variant.product_id),
-        sku=variant.sku,
-        barcode=variant.barcode,
-        title=variant.title,
-        options=list(variant.options),
-        prices=[Money(price.amount_minor, price.currency) for price in variant.prices],
-        tax_class=variant.tax_class,
-        unit=variant.unit,
-        quantity_scale=variant.quantity_scale,
-        weight_grams=variant.weight_grams,
-        requires_shipping=variant.requires_shipping,
-    )
-
-
-ROUTES = (create_product, list_products, get_product, find_variants)
+ROUTES = (create_product, list_products, get_product, change_product, add_variant, change_variant, find_variants)

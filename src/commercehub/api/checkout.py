@@ -12,6 +12,7 @@ from commercehub.api.call import REPLAYED, Answer, Call
 from commercehub.api.carts import see_open_cart
 from commercehub.api.errors import Problem
 from commercehub.api.fields import END, Email, Id, Phone, PositiveMoney
+from commercehub.api.gift_cards import GIFT_CARD_CODES, GiftCardCode, counting_wrong_codes, hash_code
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales.orders import Order
@@ -19,7 +20,8 @@ from commercehub.views.order_page import OrderView, show_order
 from commercehub.workflows import checkout
 from commercehub.workflows.refusals import UnknownProcessor
 from commercehub.workflows.rendering import Render
-from commercehub.workflows.tenders import TENDERS_MAX, Tender
+from commercehub.workflows.stored_values import GIFT_CARD, STORE_CREDIT
+from commercehub.workflows.tenders import PAY_AT_PICKUP, TENDERS_MAX, Tender
 from fulfillment import Fulfillment
 from payments.money import Money
 
@@ -27,13 +29,18 @@ PROCESSOR_DEFAULT: Final = "sandbox"
 
 
 class TenderInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A way to pay. The last one without ``amount`` pays the rest."""
+    """A way to pay. The last one without ``amount`` pays the rest.
 
-    type: Literal["card", "cash"]
+    A gift card or store credit that is not the last pays, without ``amount``, what it has, up to what is due. A gift
+    card without ``code`` stands for those that were put into the cart.
+    """
+
+    type: Literal["card", "cash", "gift_card", "store_credit", "pay_at_pickup"]
     amount: PositiveMoney | None = None
     tendered: PositiveMoney | None = None
     processor: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
     payment_method: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+" + END)] | None = None
+    code: GiftCardCode | None = None
 
 
 class CheckoutInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +93,7 @@ def renderer(base_url: str) -> Render:
         *("payment_declined", "payment_not_completed", "out_of_stock", "total_changed", "no_open_session"),
         *(
             "cart_already_checked_out",
+            "cart_merged",
             "version_conflict",
             "delivery_not_offered",
             "empty_cart",
@@ -93,7 +101,7 @@ def renderer(base_url: str) -> Render:
             "contact_required",
             "tender_mismatch",
         ),
-        *("register_required", "no_price", "unknown_processor", "secret_in_request"),
+        *("register_required", "no_price", "unknown_processor", "secret_in_request", *GIFT_CARD_CODES),
     ),
 )
 async def check_out(call: Call, cart_id: UUID) -> Answer:
@@ -106,19 +114,29 @@ async def check_out(call: Call, cart_id: UUID) -> Answer:
             owner=owner,
             actor=call.actor,
             claim=await call.claim(subject=cart_id),
-            tenders=tuple(_tender(call, tender) for tender in given.tenders),
+            tenders=tuple(read_tender(call, tender) for tender in given.tenders),
             register_id=call.id("reg", given.register_id) if given.register_id else None,
             email=given.email,
             phone=given.phone,
             expected_total=_money(given.expected_total),
             version=call.if_match(),
         )
-    stored, is_replay = await checkout.buy(call.database, call.hub.processors, request, render=call.hub.render)
+    async with counting_wrong_codes(call, [tender.code for tender in given.tenders if tender.code]):
+        stored, is_replay = await checkout.buy(call.database, call.hub.processors, request, render=call.hub.render)
     return Answer(body=stored.body.encode(), status=stored.status, headers=REPLAYED if is_replay else {})
 
 
-def _tender(call: Call, given: TenderInput) -> Tender:
+def read_tender(call: Call, given: TenderInput) -> Tender:
+    """A tender as the workflows take it, or a ``Problem``: what does not belong to its type is refused."""
     amount, tendered = _money(given.amount), _money(given.tendered)
+    if given.code is not None and given.type != GIFT_CARD:
+        raise Problem("tender_mismatch", "A gift card has a code, and nothing else.")
+    if given.type == GIFT_CARD and given.code is None and given.amount is not None:
+        raise Problem("tender_mismatch", "The cart's own gift cards pay what they have: give no amount.")
+    if given.type in {GIFT_CARD, STORE_CREDIT, PAY_AT_PICKUP}:
+        if given.payment_method is not None or given.processor is not None or tendered is not None:
+            raise Problem("tender_mismatch", f"{given.type} has no payment_method, and nothing is tendered.")
+        return Tender(type=given.type, amount=amount, code_hash=hash_code(given.code) if given.code else None)
     if given.type == "cash":
         if not call.principal.may(Permission.TILL):
             raise Problem("forbidden", "Cash is taken at a till.")

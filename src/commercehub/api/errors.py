@@ -25,6 +25,10 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "barcode_taken": (409, "Another variant has this barcode"),
     "busy": (503, "The hub is busy"),
     "cart_already_checked_out": (409, "The cart has been checked out"),
+    "cart_merged": (409, "The cart is part of another one"),
+    "category_cycle": (409, "A category would stand below itself"),
+    "category_not_empty": (409, "Other categories stand below it"),
+    "category_too_deep": (422, "The category would stand too deep"),
     "code_taken": (409, "Another location has this code"),
     "contact_required": (422, "An e-mail address or a phone number is needed"),
     "delivery_not_offered": (422, "The delivery cannot be had"),
@@ -32,7 +36,8 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "email_taken": (409, "Somebody has this e-mail address"),
     "empty_cart": (422, "The cart is empty"),
     "forbidden": (403, "The credential does not allow this"),
-    "handle_taken": (409, "Another product has this handle"),
+    "gift_card_not_usable": (422, "The gift card or store credit cannot be spent here"),
+    "handle_taken": (409, "Another one has this handle"),
     "idempotency_in_progress": (409, "A request with this key is being worked on"),
     "idempotency_key_required": (400, "An Idempotency-Key header is needed"),
     "idempotency_key_reused": (422, "The key belongs to another request"),
@@ -43,6 +48,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid_cursor": (400, "The cursor is not one of ours"),
     "invalid_request": (400, "The request cannot be read"),
     "invalid_transition": (409, "This step is out of turn"),
+    "list_full": (409, "There are as many as there may be"),
     "login_taken": (409, "Somebody has this login"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "name_taken": (409, "Another register has this name"),
@@ -50,30 +56,45 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "no_price": (422, "The variant has no price here"),
     "not_cancellable": (409, "It is too late to cancel"),
     "not_found": (404, "There is no such thing"),
+    "not_returnable": (409, "Not that much can be brought back"),
+    "nothing_to_refund": (409, "Nothing is left to give back"),
     "not_on_this_list": (422, "This is not on the list"),
+    "nothing_due": (409, "Nothing is left to pay"),
     "out_of_stock": (409, "Not enough is in stock"),
     "payment_declined": (402, "The payment was declined"),
+    "payment_due": (409, "It is not paid for"),
     "payment_not_completed": (402, "The payment was not completed"),
+    "payment_under_way": (409, "Another payment is under way"),
     "quantity_too_large": (422, "The quantity is too large"),
+    "refund_too_large": (409, "Not that much is left to give back"),
     "rate_limited": (429, "Too many requests"),
     "register_required": (422, "Several drawers are open"),
     "request_too_large": (413, "The request is too large"),
+    "resolution_not_offered": (422, "The return cannot be settled in this way"),
+    "return_window_closed": (409, "It is too late to bring it back"),
+    "returns_not_taken": (422, "Returns are not taken here"),
     "secret_already_shown": (409, "The secret was shown before"),
     "secret_in_request": (422, "A card number has no place here"),
     "session_already_open": (409, "The drawer is open already"),
     "sku_taken": (409, "Another variant has this SKU"),
     "tender_mismatch": (422, "The tenders do not fit what is due"),
     "total_too_large": (422, "The total is too large"),
+    "too_many_categories": (422, "There are too many categories"),
+    "too_many_gift_cards": (422, "The cart takes no further gift card"),
     "too_many_lines": (422, "The cart is full"),
+    "too_many_variants": (422, "The product is full"),
+    "too_many_promotions": (422, "The cart takes no further code"),
     "total_changed": (409, "The total has changed"),
     "unaccounted_units": (422, "Not every unit is accounted for"),
     "unauthenticated": (401, "A credential is needed"),
     "unknown_processor": (422, "There is no such processor"),
+    "unknown_promotion": (422, "There is no such promotion"),
     "unknown_variant": (422, "No variant has this SKU or barcode"),
     "unreadable_file": (422, "The file cannot be read"),
     "unsupported_media_type": (415, "The format is not supported"),
     "version_conflict": (412, "Somebody edited it meanwhile"),
     "wrong_location": (403, "Not at this place"),
+    "wrong_pickup_code": (409, "The code does not open this"),
 }
 
 
@@ -173,6 +194,34 @@ def _out_of_turn(error: fulfillment.InvalidTransition) -> Problem:
     )
 
 
+def _stored_value(error: refusals.StoredValueNotUsable) -> Problem:
+    detail = {
+        refusals.UNKNOWN: "There is no such gift card, or no credit.",
+        refusals.EXPIRED: "It has expired.",
+        refusals.CURRENCY: "It is in another currency.",
+        refusals.BALANCE: "It does not hold that much.",
+    }[error.reason]
+    where = FieldError(pointer=f"/tenders/{error.position}", detail=detail)
+    facts = {"tender": error.tender, "reason": error.reason}
+    return Problem("gift_card_not_usable", detail, errors=[where], facts=facts)
+
+
+def _not_returnable(error: sales.NotReturnable) -> Problem:
+    lines = [
+        {"line_id": ids.show("line", line_id), "requested": requested, "returnable": returnable}
+        for line_id, requested, returnable in error.lines
+    ]
+    return Problem("not_returnable", "More than was handed over and not brought back yet.", facts={"lines": lines})
+
+
+def _out_of_turn_return(error: sales.ReturnNotInTurn) -> Problem:
+    return Problem(
+        "invalid_transition",
+        f"A return that is {error.state} does not become {error.wanted}.",
+        facts={"state": error.state, "allowed": error.allowed},
+    )
+
+
 def _tender(error: refusals.TenderMismatch) -> Problem:
     where = FieldError(pointer=f"/tenders/{error.position}", detail=error.detail)
     return Problem("tender_mismatch", error.detail, errors=[where])
@@ -220,6 +269,12 @@ _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
     payments.RegisterNotFound: _unknown,
     payments.RegisterNameTaken: _plain("name_taken", "Register names are unique at a location."),
     payments.SessionAlreadyOpen: _plain("session_already_open", "Close the drawer with a count first."),
+    payments.NothingToRefund: _plain("nothing_to_refund", "All that was paid was given back, or nothing was paid."),
+    payments.PaymentNotFound: _unknown,
+    payments.RefundTooLarge: lambda error: Problem(
+        "refund_too_large", "More than what is left of it.", facts={"refundable": error.left_minor}
+    ),
+    payments.StoredValueNotFound: _unknown,
     payments.IntentSettled: _plain("invalid_transition", "Not that much of the payment is left."),
     fulfillment.FulfillmentNotFound: _unknown,
     fulfillment.InvalidTransition: _out_of_turn,
@@ -227,25 +282,53 @@ _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
         "not_on_this_list", f"{error.sku} is not part of this fulfillment.", facts={"sku": error.sku}
     ),
     fulfillment.UnaccountedUnits: _uncounted,
+    fulfillment.WrongPickupCode: _plain("wrong_pickup_code", "It is the code of something else, or of nothing."),
     sales.CartNotFound: _unknown,
     sales.CustomerNotFound: _unknown,
     sales.EmailTaken: _plain("email_taken", "An e-mail address belongs to one customer, ignoring case."),
     sales.CartClosed: _closed,
+    sales.CartMerged: lambda error: Problem(
+        "cart_merged",
+        "All of it is in the customer's open cart.",
+        facts={"merged_into": ids.show("cart", error.merged_into)},
+    ),
+    sales.GiftCardNotFound: _unknown,
+    sales.ItemNotFound: _unknown,
     sales.LineNotFound: _unknown,
+    sales.ListFull: _plain("list_full", "50 wishlists at most, with 200 items each."),
+    sales.ListNotFound: _unknown,
     sales.OrderNotFound: _unknown,
     sales.ProductNotFound: _unknown,
     sales.VersionConflict: _version,
     sales.VariantNotFound: lambda error: Problem("unknown_variant", f"No variant has {error.wanted!r}."),
     sales.NoPrice: lambda error: Problem("no_price", f"{error.sku} has no price in {error.currency}."),
     pricing.Unpriceable: _plain("total_too_large", "No payment carries that much."),
+    sales.PromotionNotFound: _unknown,
+    sales.TooManyGiftCards: _plain("too_many_gift_cards", "A cart takes 5 gift cards at most."),
+    sales.TooManyPromotions: _plain("too_many_promotions", "A cart takes 5 codes at most. One of them counts."),
+    sales.UnknownPromotion: lambda error: Problem("unknown_promotion", f"No promotion is called {error.code!r}."),
     sales.TooManyLines: _plain("too_many_lines", "A cart has 200 lines at most."),
     sales.QuantityTooLarge: _plain("quantity_too_large", "A line holds 1,000,000 units at most."),
     sales.NotCancellable: lambda error: Problem(
         "not_cancellable", f"The order is {error.state}, or goods were picked, or money was taken."
     ),
+    sales.NotReturnable: _not_returnable,
+    sales.ReturnNotFound: _unknown,
+    sales.ReturnNotInTurn: _out_of_turn_return,
+    sales.ReturnWindowClosed: lambda error: Problem(
+        "return_window_closed",
+        f"It could be brought back until {error.until:%Y-%m-%d}.",
+        facts={"line_id": ids.show("line", error.line_id), "until": error.until},
+    ),
     sales.SkuTaken: lambda error: Problem("sku_taken", f"SKUs are unique ignoring case: {error.sku!r}."),
     sales.BarcodeTaken: lambda error: Problem("barcode_taken", f"A barcode belongs to one variant: {error.barcode!r}."),
     sales.HandleTaken: lambda error: Problem("handle_taken", f"Handles are unique ignoring case: {error.handle!r}."),
+    sales.TooManyVariants: _plain("too_many_variants", "A product has 200 variants at most."),
+    sales.CategoryNotFound: _unknown,
+    sales.CategoryCycle: _plain("category_cycle", "Put it below none of its own."),
+    sales.CategoryTooDeep: _plain("category_too_deep", "Categories are 8 deep at most."),
+    sales.CategoryNotEmpty: _plain("category_not_empty", "Move or remove the categories below it first."),
+    sales.TooManyCategories: _plain("too_many_categories", "There are 5,000 at most."),
     refusals.EmptyCart: _plain("empty_cart", "Add a line first."),
     refusals.DeliveryRequired: _plain("delivery_required", "Say how the goods are delivered first."),
     refusals.DeliveryNotOffered: lambda error: Problem(
@@ -254,6 +337,14 @@ _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
     refusals.ContactRequired: _plain("contact_required", "A guest gives email or phone."),
     refusals.RegisterRequired: _plain("register_required", "Say which one with register_id."),
     refusals.TotalChanged: _changed,
+    refusals.ResolutionNotOffered: lambda error: Problem("resolution_not_offered", error.detail),
+    refusals.ReturnsNotTaken: _plain("returns_not_taken", "This place does not take returns."),
+    refusals.StoredValueNotUsable: _stored_value,
+    refusals.NothingDue: _plain("nothing_due", "The order is paid, or is none that can be paid."),
+    refusals.PaymentDue: lambda error: Problem(
+        "payment_due", "Let it be paid first.", facts={"amount_due": error.amount}
+    ),
+    refusals.PaymentUnderWay: _plain("payment_under_way", "Wait until it is known what became of it."),
     refusals.TenderMismatch: _tender,
     refusals.UnknownProcessor: lambda error: Problem("unknown_processor", f"No processor is called {error.name!r}."),
     refusals.OutOfStock: _short,

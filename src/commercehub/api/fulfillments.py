@@ -29,7 +29,7 @@ from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import catalog
 from commercehub.sales.orders import Order
-from commercehub.workflows import shipping
+from commercehub.workflows import cancellation, pickup, shipping
 from commercehub.workflows.shipping import Step
 from fulfillment import Fulfillment, State
 
@@ -44,6 +44,7 @@ class FulfillmentLineView(msgspec.Struct, frozen=True, kw_only=True):
     sku: str
     quantity: int
     picked: int
+    bin: str | None = None
 
 
 class ParcelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +56,7 @@ class ParcelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FulfillmentView(msgspec.Struct, frozen=True, kw_only=True):
-    """Work at one location for one order."""
+    """Work at one location for one order. What opens a pickup is nowhere in it: the customer has that."""
 
     id: str
     order_id: str
@@ -67,6 +68,7 @@ class FulfillmentView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     lines: list[FulfillmentLineView]
     parcels: list[ParcelView]
+    collect_by: datetime | None
 
 
 class FulfillmentSearch(Paging, frozen=True, kw_only=True):
@@ -115,6 +117,20 @@ class Shipped(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     carrier: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
     tracking_number: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
+
+
+class HandedOver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the customer shows or says."""
+
+    code: Annotated[
+        str, Meta(min_length=1, max_length=40, description="as it is written; case and dashes do not matter")
+    ]
+
+
+class CalledOff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why nobody will get it."""
+
+    reason: Literal["customer_request", "out_of_stock", "fraud", "other"]
 
 
 Do = Callable[[Connection, Step, Order, Fulfillment, datetime], Awaitable[Fulfillment]]
@@ -258,6 +274,69 @@ async def deliver(call: Call, fulfillment_id: UUID) -> Answer:
     return await _step(call, fulfillment_id, State.DELIVERED, do)
 
 
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/ready",
+    permission=Permission.FULFILL,
+    body=Nothing,
+    answer=FulfillmentView,
+    codes=STEP_CODES,
+)
+async def ready(call: Call, fulfillment_id: UUID) -> Answer:
+    """The goods wait for the customer, who is told, with the code that opens them."""
+    await _read(call, Nothing, fulfillment_id, State.READY)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        return await pickup.make_ready(db, step, order, work, secret=call.hub.settings.secret, now=now)
+
+    return await _step(call, fulfillment_id, State.READY, do)
+
+
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/hand_over",
+    permission=Permission.FULFILL,
+    body=HandedOver,
+    answer=FulfillmentView,
+    codes=("wrong_pickup_code", "payment_due", *STEP_CODES),
+)
+async def hand_over(call: Call, fulfillment_id: UUID) -> Answer:
+    """The customer has it, by the code: stock falls, and what it costs is captured by a job."""
+    given = await _read(call, HandedOver, fulfillment_id, State.HANDED_OVER)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        secret = call.hub.settings.secret
+        return await pickup.hand_over(db, step, order, work, code=given.code, secret=secret, now=now)
+
+    async def note(db: Connection, now: datetime) -> None:
+        await pickup.note_wrong_code(db, fulfillment_id=fulfillment_id, now=now)
+
+    try:
+        return await _step(call, fulfillment_id, State.HANDED_OVER, do)
+    except fulfillment.WrongPickupCode:
+        await call.database.transaction(note)
+        raise
+
+
+@route(
+    "POST",
+    "/v1/fulfillments/{fulfillment_id}/cancel",
+    permission=Permission.FULFILL,
+    body=CalledOff,
+    answer=FulfillmentView,
+    codes=STEP_CODES,
+)
+async def cancel(call: Call, fulfillment_id: UUID) -> Answer:
+    """Nobody will get it: its units are cancelled, its goods are on sale again, what was paid for it goes back."""
+    given = await _read(call, CalledOff, fulfillment_id, State.CANCELLED)
+
+    async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
+        await cancellation.cancel_work(db, order, work, reason=given.reason, actor=step.actor, now=now)
+        return await fulfillment.read_fulfillment(db, fulfillment_id=work.id, location_id=step.location_id)
+
+    return await _step(call, fulfillment_id, State.CANCELLED, do)
+
+
 def _plan(call: Call, fulfillment_id: UUID, to: State) -> Step:
     return Step(fulfillment_id=fulfillment_id, location_id=call.principal.location_id, to=to, actor=call.actor)
 
@@ -330,7 +409,8 @@ def _view(work: Fulfillment, parcels: list[fulfillment.Parcel]) -> FulfillmentVi
             ParcelView(weight_grams=parcel.weight_grams, carrier=parcel.carrier, tracking_number=parcel.tracking_number)
             for parcel in parcels
         ],
+        collect_by=work.collect_by,
     )
 
 
-ROUTES = (list_fulfillments, get_fulfillment, start, pick, pack, ship, deliver)
+ROUTES = (list_fulfillments, get_fulfillment, start, pick, pack, ship, deliver, ready, hand_over, cancel)

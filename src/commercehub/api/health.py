@@ -27,7 +27,10 @@ async def live(call: Call) -> Health:  # noqa: ARG001
 
 @route("GET", "/health/ready", permission=Permission.PUBLIC, answer=Health, codes=("busy",))
 async def ready(call: Call) -> Health:
-    """The process answers, and so does its database."""
+    """The process answers, so does its database, and it is not about to stop."""
+    flag = call.hub.settings.drain_flag
+    if flag is not None and flag.exists():
+        raise Problem("busy", "This process is about to stop; it still answers what it is asked.")
     try:
         await asyncio.wait_for(call.database.now(), READY_SECONDS_MAX)
     except (DatabaseUnavailable, TimeoutError) as error:

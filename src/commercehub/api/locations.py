@@ -79,6 +79,17 @@ class NewLocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pickup_window_days: Annotated[int, Meta(ge=1, le=90)] = 7
 
 
+class LocationChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be different at a place; the rest stays."""
+
+    name: Name | None = None
+    address: LocationAddress | None = None
+    capabilities: Annotated[list[Capability], Meta(max_length=5)] | None = None
+    opening_hours: OpeningHours | None = None
+    holidays: Annotated[list[Holiday], Meta(max_length=400)] | None = None
+    pickup_window_days: Annotated[int, Meta(ge=1, le=90)] | None = None
+
+
 class LocationView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A place. ``distance_km`` and ``can_fulfill`` answer what was asked for."""
 
@@ -184,6 +195,33 @@ async def create_location(call: Call) -> Answer:
     return await call.once(work, status=201)
 
 
+@route(
+    "PATCH",
+    "/v1/locations/{location_id}",
+    permission=Permission.LOCATIONS_WRITE,
+    body=LocationChange,
+    answer=LocationView,
+)
+async def change_location(call: Call, location_id: UUID) -> LocationView:
+    """Change hours, holidays, capabilities, address, name, or for how long goods are kept for pickup."""
+    async with call.asking_first(lambda db: inventory.read_location(db, location_id=location_id)):
+        given = await call.read(LocationChange)
+    changes: dict[str, Any] = {
+        name: msgspec.to_builtins(value) for name, value in msgspec.structs.asdict(given).items() if value is not None
+    }
+    if given.capabilities is not None:
+        changes["capabilities"] = tuple(dict.fromkeys(given.capabilities))
+
+    async def work(db: Connection, _: datetime) -> LocationView:
+        place = await inventory.read_location(db, location_id=location_id)
+        changed = msgspec.structs.replace(place, **changes)
+        await inventory.change_location(db, changed)
+        call.audited(ids.show("loc", location_id), fields=sorted(changes))
+        return _view(changed)
+
+    return await call.transact(work)
+
+
 def _point(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
@@ -234,4 +272,4 @@ def _view(
     )
 
 
-ROUTES = (list_locations, get_location, create_location)
+ROUTES = (list_locations, get_location, create_location, change_location)

@@ -8,7 +8,7 @@ import structlog
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from commercehub import ids
+from commercehub import ids, metrics
 from commercehub.api import card_numbers, origins
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -26,6 +26,8 @@ class Visit:
     def __init__(self, scope: HTTPScope) -> None:
         self._scope = scope
         self._begun = time.perf_counter()
+        self._answered: float | None = None
+        metrics.begin_request()
         given = _header(scope, b"request-id")
         traceparent = _header(scope, b"traceparent")
         self.request_id = given if _SAFE_ID.fullmatch(given) else ids.show("req", ids.new())
@@ -39,8 +41,18 @@ class Visit:
             headers["traceparent"] = self.traceparent
         return headers
 
+    def answer(self) -> None:
+        """The first byte of the answer goes out."""
+        self._answered = time.perf_counter()
+
     def end(self, status: int) -> None:
-        """Log it. The path alone: a query may hold an e-mail address."""
+        """Count it, and log it. The path alone: a query may hold an e-mail address."""
+        metrics.end_request(
+            method=self._scope["method"],
+            route=(self._scope.get("path_template") or metrics.UNMATCHED).replace(":str}", "}"),
+            status=status,
+            seconds=(self._answered or time.perf_counter()) - self._begun,
+        )
         log.info(
             "request",
             method=self._scope["method"],
@@ -75,6 +87,7 @@ class Trace:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                visit.answer()
                 message["headers"] = [*message.get("headers", []), *headers]
             await send(message)
 

@@ -119,6 +119,8 @@ def _responses(declared: Route, schema_of: dict[int, Any]) -> dict[str, object]:
             "description": "The payment is not known yet, or waits for the payer.",
             "content": {declared.media_type: {"schema": answer}},
         }
+    for status, meaning in declared.also.items():
+        responses[str(status)] = {"description": meaning, "content": {declared.media_type: {"schema": answer}}}
     by_status: dict[int, list[str]] = {}
     for code in sorted(_codes(declared)):
         by_status.setdefault(CODES[code][0], []).append(code)

@@ -9,11 +9,11 @@ from asyncpg import Connection
 from msgspec import Meta
 
 from commercehub.api.call import Answer, Call
-from commercehub.api.fields import Email, Id, Page, Paging, read_cursor, write_cursor
+from commercehub.api.fields import Email, Id, Page, Paging, Quantity, read_cursor, write_cursor
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import orders
-from commercehub.sales.carts import Owner
+from commercehub.sales.carts import LINES_MAX, Owner
 from commercehub.sales.errors import NotCancellable
 from commercehub.sales.orders import OrderState
 from commercehub.views.cart_page import addresses_of, reveal
@@ -31,9 +31,17 @@ class OrderSearch(Paging, frozen=True, kw_only=True):
     state: Annotated[str, Meta(max_length=20)] | None = None
 
 
-class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why the whole order is called off."""
+class CancelledLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Units of a line that are called off."""
 
+    line_id: Id
+    quantity: Quantity
+
+
+class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is called off, the whole order unless lines are named, and why."""
+
+    lines: Annotated[list[CancelledLine], Meta(min_length=1, max_length=LINES_MAX)] | None = None
     reason: Literal["customer_request", "out_of_stock", "fraud", "other"] = "customer_request"
 
 
@@ -86,20 +94,25 @@ async def list_orders(call: Call) -> Page[OrderView]:
     codes=("not_cancellable", "version_conflict"),
 )
 async def cancel_order(call: Call, order_id: UUID) -> Answer:
-    """Call an order off before anything of it was picked: stock is free again, what was authorized is let go of."""
+    """Call off what was not picked of an order: stock is free again, what was paid for it is let go of or given back."""
+    owner = _owner(call)
 
     async def may_be_cancelled(db: Connection) -> None:
-        order = await orders.read_order(db, order_id=order_id, owner=Owner())
+        order = await orders.read_order(db, order_id=order_id, owner=owner)
         if OrderState.CANCELLED not in orders.MOVES[order.state]:
             raise NotCancellable(order.state)
 
     async with call.asking_first(may_be_cancelled):
         given = await call.read(Cancellation)
+        lines = _units(call, given.lines) if given.lines is not None else None
 
     async def work(db: Connection, now: datetime) -> None:
         if call.if_match() is not None:
+            await orders.read_order(db, order_id=order_id, owner=owner)
             call.check_version((await orders.lock_order(db, order_id=order_id)).version)
-        await cancellation.cancel_order(db, order_id=order_id, reason=given.reason, actor=call.actor, now=now)
+        await cancellation.cancel_order(
+            db, order_id=order_id, owner=owner, reason=given.reason, actor=call.actor, now=now, lines=lines
+        )
 
     answer = await call.once(work, subject=order_id, settled_later=order_id)
     if answer.body is not None:
@@ -113,7 +126,17 @@ async def cancel_order(call: Call, order_id: UUID) -> Answer:
 async def _page(call: Call, order_id: UUID, owner: Owner) -> OrderView:
     async with call.database.connection() as db:
         order = await orders.read_order(db, order_id=order_id, owner=owner)
-        return (await read_pages(db, [order], base_url=call.hub.settings.base_url))[0]
+        # Whom an order is for sees what opens a pickup; who hands it over must not.
+        secret = call.hub.settings.secret if call.principal.is_public else None
+        return (await read_pages(db, [order], base_url=call.hub.settings.base_url, secret=secret))[0]
+
+
+def _units(call: Call, given: list[CancelledLine]) -> dict[UUID, int]:
+    units: dict[UUID, int] = {}
+    for line in given:
+        line_id = call.id("line", line.line_id)
+        units[line_id] = units.get(line_id, 0) + line.quantity
+    return units
 
 
 async def _reveal(call: Call, order_id: UUID, answer: Answer) -> Answer:

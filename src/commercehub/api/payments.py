@@ -1,16 +1,22 @@
-"""Payments: every tender of an order, and every operation tried for it."""
+"""Payments: every tender of an order, every operation tried for it, and what staff may ask of one."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
+from asyncpg import Connection
 
 import payments
 from commercehub import ids
-from commercehub.api.call import Call
-from commercehub.api.fields import Id, Page, Paging, cut
+from commercehub.api.call import Answer, Call
+from commercehub.api.fields import Id, Name, Page, Paging, PositiveMoney, cut, in_currency
 from commercehub.api.routing import route
 from commercehub.auth import Permission
+from commercehub.sales import orders
+from commercehub.sales.orders import Order
+from commercehub.workflows import refunds
+from payments import Kind
 from payments.money import Money
 
 
@@ -18,6 +24,13 @@ class PaymentSearch(Paging, frozen=True, kw_only=True):
     """The order."""
 
     order_id: Id
+
+
+class PaymentStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much, all that can be unless it is said, and why."""
+
+    reason: Name
+    amount: PositiveMoney | None = None
 
 
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,4 +107,80 @@ def _view(intent: payments.Intent, operations: list[payments.Operation]) -> Paym
     )
 
 
-ROUTES = (list_payments,)
+@route(
+    "POST",
+    "/v1/payments/{payment_id}/capture",
+    permission=Permission.PAYMENTS_WRITE,
+    body=PaymentStep,
+    answer=PaymentView,
+    needs_key=True,
+    codes=("invalid_transition",),
+)
+async def capture_payment(call: Call, payment_id: UUID) -> Answer:
+    """Take what is held, before anything leaves. A job asks the processor."""
+    return await _begin(call, payment_id, Kind.CAPTURE)
+
+
+@route(
+    "POST",
+    "/v1/payments/{payment_id}/void",
+    permission=Permission.PAYMENTS_WRITE,
+    body=PaymentStep,
+    answer=PaymentView,
+    needs_key=True,
+    codes=("invalid_transition",),
+)
+async def void_payment(call: Call, payment_id: UUID) -> Answer:
+    """Let go of what is held. A job asks the processor."""
+    return await _begin(call, payment_id, Kind.VOID)
+
+
+@route(
+    "POST",
+    "/v1/payments/{payment_id}/refund",
+    permission=Permission.PAYMENTS_WRITE,
+    body=PaymentStep,
+    answer=PaymentView,
+    needs_key=True,
+    codes=("nothing_to_refund", "refund_too_large"),
+)
+async def refund_payment(call: Call, payment_id: UUID) -> Answer:
+    """Give back what was taken: gift cards, credit and cash (from the safe) at once, a card by a job."""
+
+    async def do(db: Connection, given: PaymentStep, amount: int | None, now: datetime) -> Order:
+        return await refunds.refund_payment(
+            db, intent_id=payment_id, amount_minor=amount, reason=given.reason, actor=call.actor, now=now
+        )
+
+    return await _step(call, payment_id, do)
+
+
+async def _begin(call: Call, payment_id: UUID, kind: Kind) -> Answer:
+    async def do(db: Connection, _: PaymentStep, amount: int | None, now: datetime) -> Order:
+        return await refunds.begin_operation(
+            db, kind, intent_id=payment_id, amount_minor=amount, actor=call.actor, now=now
+        )
+
+    return await _step(call, payment_id, do)
+
+
+async def _step(
+    call: Call, payment_id: UUID, do: Callable[[Connection, PaymentStep, int | None, datetime], Awaitable[Order]]
+) -> Answer:
+    async with call.asking_first(lambda db: payments.read_reference(db, intent_id=payment_id)):
+        given = await call.read(PaymentStep)
+
+    async def work(db: Connection, now: datetime) -> PaymentView:
+        order_id = await payments.read_reference(db, intent_id=payment_id)
+        order = await orders.lock_order(db, order_id=order_id)
+        amount = in_currency(given.amount, order.currency, "/amount") if given.amount else None
+        await do(db, given, amount, now)
+        intents = await payments.read_intents(db, references=[order_id])
+        operations = await payments.read_operations(db, reference=order_id)
+        (intent,) = [each for each in intents if each.id == payment_id]
+        return _view(intent, [each for each in operations if each.intent_id == payment_id])
+
+    return await call.once(work, subject=payment_id, needs_key=True)
+
+
+ROUTES = (list_payments, capture_payment, void_payment, refund_payment)

@@ -37,6 +37,12 @@ class NewRegister(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: Name
 
 
+class RegisterChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A till's new name."""
+
+    name: Name
+
+
 class Opening(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is put into the drawer."""
 
@@ -114,6 +120,27 @@ async def create_register(call: Call) -> Answer:
         return _register(register)
 
     return await call.once(work, status=201)
+
+
+@route(
+    "PATCH",
+    "/v1/registers/{register_id}",
+    permission=Permission.LOCATIONS_WRITE,
+    body=RegisterChange,
+    answer=RegisterView,
+    codes=("name_taken",),
+)
+async def rename_register(call: Call, register_id: UUID) -> RegisterView:
+    """Give a till another name."""
+    async with call.asking_first(lambda db: _register_here(call, db, register_id)):
+        given = await call.read(RegisterChange)
+
+    async def work(db: Connection, _: datetime) -> RegisterView:
+        register = await payments.rename_register(db, register_id=register_id, name=given.name)
+        call.audited(ids.show("reg", register_id), fields=["name"])
+        return _register(register)
+
+    return await call.transact(work)
 
 
 @route(
@@ -253,4 +280,4 @@ def _report(session: payments.Session, in_drawer: int, taken: Sequence[payments.
     )
 
 
-ROUTES = (list_registers, create_register, open_session, get_session, close_session)
+ROUTES = (list_registers, create_register, rename_register, open_session, get_session, close_session)

@@ -32,9 +32,11 @@ Handler = Callable[..., Awaitable[object]]
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 PREFIXES: Final[Mapping[str, str]] = {
     "cart_id": "cart",
+    "category_id": "cat",
     "customer_id": "cus",
     "device_id": "dev",
     "fulfillment_id": "ful",
+    "gift_card_id": "gift",
     "item_id": "item",
     "key_id": "key",
     "line_id": "line",
@@ -42,9 +44,12 @@ PREFIXES: Final[Mapping[str, str]] = {
     "location_id": "loc",
     "operation_id": "op",
     "order_id": "ord",
+    "payment_id": "pay",
     "product_id": "prod",
     "register_id": "reg",
+    "return_id": "ret",
     "staff_id": "staff",
+    "variant_id": "var",
 }
 """Which ids stand in which path parameters."""
 
@@ -76,6 +81,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     needs_key: bool
     media_type: str
     body_bytes_max: int | None
+    also: Mapping[int, str] = {}
+    """Other successes, and what each means."""
 
 
 def route(
@@ -91,6 +98,7 @@ def route(
     needs_key: bool = False,
     media_type: str = "application/json",
     body_bytes_max: int | None = None,
+    also: Mapping[int, str] = {},
 ) -> Callable[[Handler], Route]:
     """Declare a handler's route. ``codes`` are the refusals of its own, beside those that any route may give."""
 
@@ -108,6 +116,7 @@ def route(
             needs_key=needs_key,
             media_type=media_type,
             body_bytes_max=body_bytes_max,
+            also=also,
         )
 
     return declare

@@ -6,9 +6,13 @@ credential does, and is taken up where it broke off by whoever comes with ``Last
 
 import asyncio
 import re
+import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from types import FrameType
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -24,7 +28,7 @@ from commercehub.api.timelines import TimelineEntry, reader, show_entry
 from commercehub.auth import Permission
 from commercehub.events import Position, Told
 from commercehub.sales import orders
-from commercehub.workflows.tailing import Listener, TooManyListeners
+from commercehub.workflows.tailing import Listener, Tailer, TooManyListeners
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT_SECONDS: Final = 15.0
@@ -75,10 +79,10 @@ async def stream_availability(call: Call) -> Answer:
     After ``Last-Event-ID`` what was missed comes first; an event ``reset`` says that this cannot be told any more.
     """
     wanted = call.query(StockSearch)
-    listener = Listener(caller=_caller(call), skus=wanted.sku)
-    call.hub.tailer.check(listener.caller)
+    call.hub.tailer.check(_caller(call))
     after, is_lost = await _place(call)
-    return Answer(stream=_speak_of_stock(call, listener, after, is_lost=is_lost), headers=HEADERS)
+    listener = Listener(caller=_caller(call), skus=wanted.sku, after=after)
+    return Answer(stream=_speak_of_stock(call, listener, is_lost=is_lost), headers=HEADERS)
 
 
 @route(
@@ -119,7 +123,7 @@ async def _place(call: Call) -> tuple[Position, bool]:
     return await tailer.position(), True
 
 
-async def _speak_of_stock(call: Call, listener: Listener, after: Position, *, is_lost: bool) -> AsyncIterator[bytes]:
+async def _speak_of_stock(call: Call, listener: Listener, *, is_lost: bool) -> AsyncIterator[bytes]:
     async def say(told: Told) -> AsyncIterator[bytes]:
         body = told.body
         content = StockChanged(
@@ -128,7 +132,7 @@ async def _speak_of_stock(call: Call, listener: Listener, after: Position, *, is
         yield _event("stock.changed", f"{told.position.xid}-{told.position.id}", content)
 
     async def begin(until: Position) -> AsyncIterator[bytes]:
-        missed = None if is_lost else await call.hub.tailer.missed(listener, after=after, until=until)
+        missed = None if is_lost else await call.hub.tailer.missed(listener, until=until)
         if missed is None:
             yield RESET
         for told in missed or ():
@@ -213,6 +217,31 @@ async def _take(call: Call, listener: Listener) -> AsyncIterator[Told | None]:
 def _event(kind: str, event_id: str, content: object) -> bytes:
     """One event. JSON has no line feed in it, and neither have our types."""
     return f"event: {kind}\nid: {event_id}\ndata: ".encode() + msgspec.json.encode(content) + b"\n\n"
+
+
+@contextmanager
+def ending_when_told(tailer: Tailer) -> Iterator[None]:
+    """Let those who listen go as soon as the process is told to stop.
+
+    A server waits for the answers that are being given before it ends the application, and a stream has no end of its
+    own. The server's own handlers are called all the same: ours stand before them, or the loop hears of the signal too.
+    """
+    loop, before = asyncio.get_running_loop(), {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        known = signal.getsignal(number)
+        if callable(known) and threading.current_thread() is threading.main_thread():
+
+            def tell(given: int, frame: FrameType | None, known: Callable[..., object] = known) -> None:
+                with suppress(RuntimeError):  # the loop is over already
+                    loop.call_soon_threadsafe(tailer.end)
+                known(given, frame)
+
+            before[number] = signal.signal(number, tell)
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known)
 
 
 ROUTES = (stream_availability, stream_order)

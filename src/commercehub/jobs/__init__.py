@@ -19,13 +19,18 @@ Job = Callable[[Hub], Awaitable[None]]
 
 ON_EVENT: Final[Mapping[str, tuple[EventJob, ...]]] = {
     "order.placed": (orders.confirm, orders.carry_out_payments),
+    "order.payment_unknown": (orders.tell_of_unknown,),
     "order.payment_failed": (orders.tell_of_failure,),
-    "order.cancelled": (orders.carry_out_payments,),
+    "order.cancelled": (orders.carry_out_payments, orders.tell_of_cancellation),
+    "order.lines_cancelled": (orders.carry_out_payments, orders.tell_of_cancellation),
     "payment.came_late": (orders.carry_out_payments,),
     "payment.capture_begun": (orders.carry_out_payments,),
     "payment.refund_begun": (orders.carry_out_payments,),
     "payment.void_begun": (orders.carry_out_payments,),
-    "fulfillment.shipped": (orders.carry_out_payments,),
+    "payment.refunded": (orders.tell_of_refunds,),
+    "fulfillment.ready": (orders.tell_of_work,),
+    "fulfillment.shipped": (orders.carry_out_payments, orders.tell_of_work),
+    "fulfillment.handed_over": (orders.carry_out_payments, orders.tell_of_work),
 }
 """The aggregate of each of these events is an order."""
 
@@ -34,6 +39,8 @@ SCHEDULE: Final[tuple[tuple[float, Job], ...]] = (
     (0.25, orders.apply_webhooks),
     (2.0, orders.resolve_payments),
     (60.0, orders.retry_refused),
+    (10.0, orders.remind_of_pickups),
+    (10.0, orders.give_up_uncollected),
     (3_600.0, orders.forget_webhooks),
     (60.0, housekeeping.forget_answers),
     (60.0, housekeeping.forget_sign_ins),

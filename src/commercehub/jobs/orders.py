@@ -5,7 +5,7 @@ from uuid import UUID
 
 from asyncpg import Connection
 
-from commercehub.workflows import messages, payment_results, webhooks
+from commercehub.workflows import messages, payment_results, pickup, webhooks
 from commercehub.workflows.parts import Hub
 from payments import inbox
 
@@ -26,6 +26,52 @@ async def tell_of_failure(hub: Hub, order_id: UUID) -> None:
         await messages.tell_of_failure(db, order_id=order_id, now=now)
 
     await hub.database.transaction(work)
+
+
+async def tell_of_unknown(hub: Hub, order_id: UUID) -> None:
+    """Tell the customer that nobody knows yet whether the order is paid."""
+
+    async def work(db: Connection, now: datetime) -> None:
+        await messages.tell_of_unknown(db, order_id=order_id, now=now)
+
+    await hub.database.transaction(work)
+
+
+async def tell_of_work(hub: Hub, order_id: UUID) -> None:
+    """Tell the customer what is ready, sent or handed over."""
+
+    async def work(db: Connection, now: datetime) -> None:
+        await messages.tell_of_work(db, order_id=order_id, now=now)
+
+    await hub.database.transaction(work)
+
+
+async def tell_of_cancellation(hub: Hub, order_id: UUID) -> None:
+    """Tell the customer that the order, or a part of it, is called off."""
+
+    async def work(db: Connection, now: datetime) -> None:
+        await messages.tell_of_cancellation(db, order_id=order_id, now=now)
+
+    await hub.database.transaction(work)
+
+
+async def tell_of_refunds(hub: Hub, order_id: UUID) -> None:
+    """Tell the customer what was given back."""
+
+    async def work(db: Connection, now: datetime) -> None:
+        await messages.tell_of_refunds(db, order_id=order_id, now=now)
+
+    await hub.database.transaction(work)
+
+
+async def remind_of_pickups(hub: Hub) -> None:
+    """Remind the customers whose goods wait for them."""
+    await pickup.remind_due(hub.database)
+
+
+async def give_up_uncollected(hub: Hub) -> None:
+    """Call off what nobody came for."""
+    await pickup.give_up_uncollected(hub.database)
 
 
 async def carry_out_payments(hub: Hub, order_id: UUID) -> None:

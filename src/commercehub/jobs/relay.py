@@ -109,13 +109,33 @@ async def work_off_late(hub: Hub) -> int:
     return len(late)
 
 
+async def settle_restored(hub: Hub) -> int:
+    """Have events and cursors of a restored dump counted as this database counts; returns how many events were not."""
+
+    async def work(db: Connection, _: datetime) -> int | None:
+        return await events.renumber_restored(db)
+
+    found = 0
+    while (count := await hub.database.transaction(work)) is not None:
+        if found == 0:
+            log.warning("relay.restored", detail="the database counts its transactions anew: a dump was restored")
+        found += count
+    return found
+
+
 async def run_relay(hub: Hub, queue: ArqRedis | None) -> None:
     """Hand events on until cancelled."""
+    is_looked_over = False
     while True:
         try:
+            if not is_looked_over:
+                # At the start and after each failure: nobody restores a database that is being worked with.
+                await settle_restored(hub)
+                is_looked_over = True
             count = await relay_once(hub, queue)
         except Exception:
             log.exception("relay.failed")
+            is_looked_over = False
             await asyncio.sleep(RETRY_SECONDS)
             continue
         if count < events.BATCH:

@@ -11,6 +11,7 @@ from asyncpg import Connection, Record
 
 from commercehub.sales.errors import (
     CartClosed,
+    CartMerged,
     CartNotFound,
     LineNotFound,
     NoPrice,
@@ -19,7 +20,7 @@ from commercehub.sales.errors import (
     VariantNotFound,
     VersionConflict,
 )
-from commercehub.sales.pricing import CartDelivery, CartLine, Prices, price
+from commercehub.sales.pricing import CartDelivery, CartLine, Prices, Promotion, price
 
 LINES_MAX: Final = 200
 QUANTITY_MAX: Final = 1_000_000
@@ -50,8 +51,18 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     country: str
 
 
+class GiftCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A gift card that is meant to pay: which one it is, and how its code ends."""
+
+    id: UUID
+    last4: str
+
+
 class Cart(msgspec.Struct, frozen=True, kw_only=True):
-    """A cart with its prices as they are now."""
+    """A cart with its prices as they are now. ``merged_into``: the cart that all of it is in by now.
+
+    ``token_serial`` is what the present token is derived from; ``has_token``: whether there is one.
+    """
 
     id: UUID
     sales_channel_id: UUID
@@ -65,6 +76,10 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     prices: Prices
     addresses: dict[UUID, Address]
+    merged_into: UUID | None
+    has_token: bool
+    token_serial: int
+    gift_cards: tuple[GiftCard, ...]
 
     @property
     def lines(self) -> list[CartLine]:
@@ -91,7 +106,7 @@ WITH created AS (
     INSERT INTO commercehub.carts
         (id, sales_channel_id, channel, location_id, customer_id, token_hash, currency, tax_included, state,
          created_at, changed_at)
-    VALUES ($1, $2, $3, $4, NULL, $5, $6, $7, 'open', $8, $8)
+    VALUES ($1, $2, $3, $4, $11, $5, $6, $7, 'open', $8, $8)
     RETURNING id
 )
 INSERT INTO commercehub.cart_deliveries (id, cart_id, method, location_id)
@@ -100,7 +115,8 @@ SELECT $9, id, 'carry_out', $10 FROM created WHERE $10::uuid IS NOT NULL
 
 READ = """
 SELECT cart.id, cart.sales_channel_id, cart.channel, channel.locale, cart.location_id, cart.customer_id, cart.currency,
-       cart.tax_included, cart.state, cart.version,
+       cart.tax_included, cart.state, cart.version, cart.merged_into, cart.token_hash IS NOT NULL AS has_token,
+       cart.token_serial,
        (SELECT json_agg(json_build_object(
                    'id', line.id, 'variant_id', variant.id, 'sku', variant.sku,
                    'title', product.title || coalesce(' – ' || variant.title, ''),
@@ -129,33 +145,48 @@ SELECT cart.id, cart.sales_channel_id, cart.channel, channel.locale, cart.locati
         LEFT JOIN commercehub.delivery_rates AS rate
             ON rate.method = delivery.method AND rate.currency = cart.currency
         LEFT JOIN commercehub.order_contacts AS address ON address.id = delivery.address_id
-        WHERE delivery.cart_id = cart.id) AS deliveries
+        WHERE delivery.cart_id = cart.id) AS deliveries,
+       (SELECT json_agg(json_build_object(
+                   'code', promotion.code, 'percent_off_ppm', promotion.percent_off_ppm,
+                   'is_ended', promotion.ended_at IS NOT NULL) ORDER BY promotion.code)
+        FROM commercehub.cart_promotions AS entered
+        JOIN commercehub.promotions AS promotion ON promotion.code = entered.code
+        WHERE entered.cart_id = cart.id) AS promotions,
+       (SELECT json_agg(json_build_object('id', card.gift_card_id, 'last4', card.last4) ORDER BY card.added_at)
+        FROM commercehub.cart_gift_cards AS card WHERE card.cart_id = cart.id) AS gift_cards
 FROM commercehub.carts AS cart
 JOIN commercehub.sales_channels AS channel ON channel.id = cart.sales_channel_id
 WHERE cart.id = ANY ($1::uuid[])
   AND ($2::bytea IS NULL OR cart.token_hash = $2)
   AND ($3::uuid IS NULL OR cart.location_id = $3)
+  AND ($4::uuid IS NULL OR cart.customer_id = $4)
 """
 
-_EDIT: Final = """
+# The beginning of every edit: the cart, if the caller may change it.
+EDIT: Final = """
     UPDATE commercehub.carts SET version = version + 1, changed_at = $2
     WHERE id = $1 AND state = 'open'
       AND ($3::bytea IS NULL OR token_hash = $3) AND ($4::uuid IS NULL OR location_id = $4)
-      AND ($5::bigint IS NULL OR version = $5)
-    RETURNING id"""
+      AND ($5::uuid IS NULL OR customer_id = $5) AND ($6::bigint IS NULL OR version = $6)
+    RETURNING id, location_id"""
 
 ADD_LINE = f"""
-WITH cart AS ({_EDIT}
+WITH cart AS ({EDIT}
 ),
 variant AS (
     SELECT variant.id FROM commercehub.variants AS variant
     JOIN commercehub.products AS product ON product.id = variant.product_id AND product.published
-    WHERE lower(variant.sku) = lower($7) OR variant.gtin14 = $8
+    WHERE lower(variant.sku) = lower($8) OR variant.gtin14 = $9
 ),
 line AS (
     INSERT INTO commercehub.cart_lines AS line (id, cart_id, variant_id, quantity, delivery_id)
-    SELECT $6, cart.id, variant.id, $9,
-           (SELECT id FROM commercehub.cart_deliveries WHERE cart_id = cart.id ORDER BY id LIMIT 1)
+    SELECT $7, cart.id, variant.id, $10,
+           (SELECT delivery.id FROM commercehub.cart_deliveries AS delivery
+            WHERE delivery.cart_id = cart.id
+            -- What is put into a cart at a till is in the hand, whatever was ordered before.
+            ORDER BY delivery.method = 'carry_out' AND delivery.location_id = cart.location_id DESC NULLS LAST,
+                     delivery.id
+            LIMIT 1)
     FROM cart, variant
     ON CONFLICT (cart_id, variant_id) DO UPDATE SET quantity = line.quantity + excluded.quantity
     RETURNING id
@@ -164,45 +195,45 @@ SELECT (SELECT id FROM cart) AS cart_id, (SELECT id FROM variant) AS variant_id,
 """
 
 CHANGE_LINE = f"""
-WITH cart AS ({_EDIT}
+WITH cart AS ({EDIT}
 ),
 line AS (
-    UPDATE commercehub.cart_lines AS line SET quantity = $7 FROM cart
-    WHERE line.id = $6 AND line.cart_id = cart.id
+    UPDATE commercehub.cart_lines AS line SET quantity = $8 FROM cart
+    WHERE line.id = $7 AND line.cart_id = cart.id
     RETURNING line.id
 )
 SELECT (SELECT id FROM cart) AS cart_id, (SELECT id FROM line) AS line_id
 """
 
 REMOVE_LINE = f"""
-WITH cart AS ({_EDIT}
+WITH cart AS ({EDIT}
 ),
 line AS (
     DELETE FROM commercehub.cart_lines AS line USING cart
-    WHERE line.id = $6 AND line.cart_id = cart.id
+    WHERE line.id = $7 AND line.cart_id = cart.id
     RETURNING line.id
 )
 SELECT (SELECT id FROM cart) AS cart_id, (SELECT id FROM line) AS line_id
 """
 
 SET_DELIVERY = f"""
-WITH cart AS ({_EDIT}
+WITH cart AS ({EDIT}
 ),
 address AS (
     INSERT INTO commercehub.order_contacts
         (id, name, line1, line2, city, region, postal_code, country, created_at)
-    SELECT $10, $11, $12, $13, $14, $15, $16, $17, $2 FROM cart WHERE $10::uuid IS NOT NULL
+    SELECT $11, $12, $13, $14, $15, $16, $17, $18, $2 FROM cart WHERE $11::uuid IS NOT NULL
     RETURNING id
 ),
 delivery AS (
     INSERT INTO commercehub.cart_deliveries (id, cart_id, method, location_id, address_id)
-    SELECT $6, cart.id, $7, $8, (SELECT id FROM address) FROM cart
+    SELECT $7, cart.id, $8, $9, (SELECT id FROM address) FROM cart
     RETURNING id
 ),
 line AS (
     UPDATE commercehub.cart_lines AS line SET delivery_id = delivery.id
     FROM cart, delivery
-    WHERE line.cart_id = cart.id AND ($9::uuid[] IS NULL OR line.id = ANY ($9))
+    WHERE line.cart_id = cart.id AND ($10::uuid[] IS NULL OR line.id = ANY ($10))
     RETURNING line.id
 )
 SELECT (SELECT id FROM cart) AS cart_id, (SELECT count(*) FROM line) AS lines
@@ -215,11 +246,12 @@ WHERE delivery.cart_id = $1 AND delivery.id <> $2
 """
 
 EXPLAIN_REFUSAL = """
-SELECT cart.state, cart.version, placed.id AS order_id, placed.state AS order_state
+SELECT cart.state, cart.version, cart.merged_into, placed.id AS order_id, placed.state AS order_state
 FROM commercehub.carts AS cart
 LEFT JOIN commercehub.orders AS placed ON placed.cart_id = cart.id AND placed.state <> 'failed'
 WHERE cart.id = $1
   AND ($2::bytea IS NULL OR cart.token_hash = $2) AND ($3::uuid IS NULL OR cart.location_id = $3)
+  AND ($4::uuid IS NULL OR cart.customer_id = $4)
 """
 
 LOCK = """
@@ -229,8 +261,6 @@ WHERE cart.id = ANY ($1::uuid[])
 ORDER BY cart.id
 FOR UPDATE
 """
-
-REOPEN = "UPDATE commercehub.carts SET state = 'open', version = version + 1 WHERE id = $1 AND state = 'checked_out'"
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +290,7 @@ async def create_cart(
     tax_included: bool,
     delivery_id: UUID,
     now: datetime,
+    customer_id: UUID | None = None,
 ) -> None:
     """Open an empty cart. One that is made in a store is carried out of it unless somebody says otherwise."""
     await db.execute(
@@ -274,12 +305,13 @@ async def create_cart(
         now,
         delivery_id,
         location_id,
+        customer_id,
     )
 
 
 async def read_cart(db: Connection, *, cart_id: UUID, owner: Owner) -> Cart:
     """The cart with its prices as they are now, or raise ``CartNotFound``."""
-    row = await db.fetchrow(READ, [cart_id], owner.token_hash, owner.location_id)
+    row = await db.fetchrow(READ, [cart_id], *rights(owner))
     if row is None:
         raise CartNotFound
     return _cart(row)
@@ -300,11 +332,11 @@ async def add_line(
     Raises ``VariantNotFound``, ``NoPrice``, ``QuantityTooLarge``, ``TooManyLines``, or why the cart takes no edit.
     """
     try:
-        row = await db.fetchrow(ADD_LINE, *_edit(edit, now), line_id, sku, gtin14, quantity)
+        row = await db.fetchrow(ADD_LINE, *edit_values(edit, now), line_id, sku, gtin14, quantity)
     except asyncpg.CheckViolationError as error:
         raise QuantityTooLarge from error
     if row is None or row["cart_id"] is None:
-        raise await _refusal(db, edit)
+        raise await refusal(db, edit)
     if row["variant_id"] is None:
         raise VariantNotFound(sku or gtin14 or "")
     cart = await read_cart(db, cart_id=edit.cart_id, owner=edit.owner)
@@ -318,13 +350,13 @@ async def add_line(
 
 async def change_line(db: Connection, edit: Edit, *, line_id: UUID, quantity: int, now: datetime) -> Cart:
     """Set a line's quantity. ``LineNotFound``, or why the cart takes no edit."""
-    row = await db.fetchrow(CHANGE_LINE, *_edit(edit, now), line_id, quantity)
+    row = await db.fetchrow(CHANGE_LINE, *edit_values(edit, now), line_id, quantity)
     return await _edited(db, edit, row)
 
 
 async def remove_line(db: Connection, edit: Edit, *, line_id: UUID, now: datetime) -> Cart:
     """Take a line out. ``LineNotFound``, or why the cart takes no edit."""
-    row = await db.fetchrow(REMOVE_LINE, *_edit(edit, now), line_id)
+    row = await db.fetchrow(REMOVE_LINE, *edit_values(edit, now), line_id)
     return await _edited(db, edit, row)
 
 
@@ -343,7 +375,7 @@ async def set_delivery(
     """Say how all lines, or those named, reach the customer. ``LineNotFound``, or why the cart takes no edit."""
     row = await db.fetchrow(
         SET_DELIVERY,
-        *_edit(edit, now),
+        *edit_values(edit, now),
         delivery_id,
         method,
         location_id,
@@ -352,7 +384,7 @@ async def set_delivery(
         *(msgspec.structs.astuple(address) if address else (None,) * 7),
     )
     if row is None or row["cart_id"] is None:
-        raise await _refusal(db, edit)
+        raise await refusal(db, edit)
     if line_ids is not None and row["lines"] != len(set(line_ids)):
         raise LineNotFound
     await db.execute(DROP_UNUSED_DELIVERIES, edit.cart_id, delivery_id)
@@ -365,41 +397,50 @@ async def lock_carts(db: Connection, *, cart_ids: Sequence[UUID]) -> dict[UUID, 
     return {row["id"]: Locked(state=row["state"], version=row["version"]) for row in rows}
 
 
-async def reopen_cart(db: Connection, *, cart_id: UUID) -> None:
-    """Give a cart back after a failed attempt to pay it."""
-    await db.execute(REOPEN, cart_id)
+async def find_order_of(db: Connection, *, cart_id: UUID, owner: Owner) -> CartClosed | CartMerged | CartNotFound:
+    """Why a cart takes nothing more: the order that it made, the cart that it is in, or that there is no such cart."""
+    row = await db.fetchrow(EXPLAIN_REFUSAL, cart_id, *rights(owner))
+    return _closed(row) if row else CartNotFound()
 
 
-async def find_order_of(db: Connection, *, cart_id: UUID, owner: Owner) -> CartClosed | CartNotFound:
-    """Why a cart cannot be checked out: the order that it made, or that there is no such cart."""
-    row = await db.fetchrow(EXPLAIN_REFUSAL, cart_id, owner.token_hash, owner.location_id)
-    return CartClosed(row["order_id"], row["order_state"]) if row else CartNotFound()
+def rights(owner: Owner) -> tuple[bytes | None, UUID | None, UUID | None]:
+    """What stands in the WHERE of every look-up of a cart; ``CartNotFound`` for who looked an order up, and no cart."""
+    if owner.order_id is not None:
+        raise CartNotFound
+    return (owner.token_hash, owner.location_id, owner.customer_id)
 
 
-def _edit(edit: Edit, now: datetime) -> tuple[UUID, datetime, bytes | None, UUID | None, int | None]:
-    return (edit.cart_id, now, edit.owner.token_hash, edit.owner.location_id, edit.version)
+def _closed(row: Record) -> CartClosed | CartMerged:
+    if row["merged_into"] is not None:
+        return CartMerged(row["merged_into"])
+    return CartClosed(row["order_id"], row["order_state"])
+
+
+def edit_values(edit: Edit, now: datetime) -> tuple[UUID, datetime, bytes | None, UUID | None, UUID | None, int | None]:
+    """The first parameters of every statement that begins with ``EDIT``."""
+    return (edit.cart_id, now, *rights(edit.owner), edit.version)
 
 
 async def _edited(db: Connection, edit: Edit, row: Record | None) -> Cart:
     if row is None or row["cart_id"] is None:
-        raise await _refusal(db, edit)
+        raise await refusal(db, edit)
     if row["line_id"] is None:
         raise LineNotFound
     return await read_cart(db, cart_id=edit.cart_id, owner=edit.owner)
 
 
-async def _refusal(db: Connection, edit: Edit) -> Exception:
-    row = await db.fetchrow(EXPLAIN_REFUSAL, edit.cart_id, edit.owner.token_hash, edit.owner.location_id)
+async def refusal(db: Connection, edit: Edit) -> Exception:
+    """Why the cart takes no edit: it is not there for this caller, it is closed, or it is at another version."""
+    row = await db.fetchrow(EXPLAIN_REFUSAL, edit.cart_id, *rights(edit.owner))
     if row is None:
         return CartNotFound()
-    if row["state"] != "open":
-        return CartClosed(row["order_id"], row["order_state"])
-    return VersionConflict(row["version"])
+    return _closed(row) if row["state"] != "open" else VersionConflict(row["version"])
 
 
 def _cart(row: Record) -> Cart:
     lines = msgspec.json.decode(row["lines"] or b"[]", type=list[CartLine])
     raw = msgspec.json.decode(row["deliveries"] or b"[]", type=list[_RawDelivery])
+    promotions = msgspec.json.decode(row["promotions"] or b"[]", type=list[Promotion])
     deliveries = [
         CartDelivery(
             id=each.id, method=each.method, location_id=each.location_id, address_id=each.address_id, rate=each.rate
@@ -417,6 +458,10 @@ def _cart(row: Record) -> Cart:
         tax_included=row["tax_included"],
         state=row["state"],
         version=row["version"],
-        prices=price(lines, deliveries, tax_included=row["tax_included"]),
+        prices=price(lines, deliveries, tax_included=row["tax_included"], promotions=promotions),
         addresses={each.id: each.address for each in raw if each.address is not None},
+        merged_into=row["merged_into"],
+        has_token=row["has_token"],
+        token_serial=row["token_serial"],
+        gift_cards=tuple(msgspec.json.decode(row["gift_cards"] or b"[]", type=list[GiftCard])),
     )

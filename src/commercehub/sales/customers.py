@@ -41,6 +41,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 READ = f"SELECT {_COLUMNS} FROM commercehub.customers WHERE id = $1"
 
+READ_MANY = f"SELECT {_COLUMNS} FROM commercehub.customers WHERE id = ANY ($1::uuid[])"
+
 # Two statements rather than one with ORs: each has its index, whatever the planner thinks.
 FIND_BY_EMAIL = f"""
 SELECT {_COLUMNS} FROM commercehub.customers
@@ -90,6 +92,12 @@ async def read_customer(db: Connection, *, customer_id: UUID) -> Customer:
     if row is None:
         raise CustomerNotFound
     return msgspec.convert(dict(row), Customer)
+
+
+async def read_customers(db: Connection, *, customer_ids: Sequence[UUID]) -> dict[UUID, Customer]:
+    """Those of the people that there are, by id."""
+    rows = await db.fetch(READ_MANY, list(customer_ids))
+    return {row["id"]: msgspec.convert(dict(row), Customer) for row in rows}
 
 
 async def find_customers(db: Connection, *, email: str | None, phone: str | None) -> Sequence[Customer]:

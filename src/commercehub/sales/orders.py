@@ -73,6 +73,13 @@ class OrderDelivery(msgspec.Struct, frozen=True, kw_only=True):
     price: int
 
 
+class OrderPromotion(msgspec.Struct, frozen=True, kw_only=True):
+    """A code, and what it took off."""
+
+    code: str
+    discount: int
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An order. Its contact and addresses are ids: see ``order_contacts``."""
 
@@ -102,6 +109,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     lines: tuple[OrderLine, ...]
     deliveries: tuple[OrderDelivery, ...]
+    promotions: tuple[OrderPromotion, ...] = ()
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +120,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     phone: str | None
 
 
-# $1-$20 one row per order, $21-$23 contacts, $24-$30 deliveries, $31-$43 lines.
+# $1-$20 one row per order, $21-$23 contacts, $24-$30 deliveries, $31-$43 lines, $47-$49 promotions.
 CREATE = """
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[],
@@ -156,6 +164,10 @@ lined AS (
                 $39::bigint[], $40::bigint[], $41::bigint[], $42::bigint[], $43::bigint[], $45::int[], $46::bigint[])
         AS line (id, order_id, position, delivery_id, variant_id, sku, title, quantity_scale, ordered, fulfilled,
                  unit_price, discount, tax, tax_rate_ppm, total)
+),
+promoted AS (
+    INSERT INTO commercehub.order_promotions (order_id, code, discount_minor)
+    SELECT * FROM unnest($47::uuid[], $48::text[], $49::bigint[])
 )
 SELECT id, number FROM placed
 """
@@ -175,7 +187,9 @@ _COLUMNS: Final = """placed.id, placed.number, placed.cart_id, placed.sales_chan
     (SELECT json_agg(json_build_object(
                 'id', delivery.id, 'method', delivery.method, 'location_id', delivery.location_id,
                 'address_id', delivery.address_id, 'price', delivery.price_minor) ORDER BY delivery.position)
-     FROM commercehub.order_deliveries AS delivery WHERE delivery.order_id = placed.id) AS deliveries"""
+     FROM commercehub.order_deliveries AS delivery WHERE delivery.order_id = placed.id) AS deliveries,
+    (SELECT json_agg(json_build_object('code', applied.code, 'discount', applied.discount_minor) ORDER BY applied.code)
+     FROM commercehub.order_promotions AS applied WHERE applied.order_id = placed.id) AS promotions"""
 
 READ = f"""
 SELECT {_COLUMNS}
@@ -197,6 +211,8 @@ WHERE placed.number = $1
   AND (lower(contact.email) = lower($2)
        OR regexp_replace(contact.phone, '[^0-9]', '', 'g') = regexp_replace($3, '[^0-9]', '', 'g'))
 """
+
+READ_MANY = f"SELECT {_COLUMNS} FROM commercehub.orders AS placed WHERE placed.id = ANY ($1::uuid[])"
 
 LOCK = "SELECT placed.id FROM commercehub.orders AS placed WHERE placed.id = $1 FOR UPDATE"
 
@@ -248,6 +264,7 @@ async def create_orders(
     """Write orders and close their carts; returns the number that each got."""
     lines = [(order.id, position, line) for order in orders for position, line in enumerate(order.lines)]
     deliveries = [(order.id, position, each) for order in orders for position, each in enumerate(order.deliveries)]
+    promotions = [(order.id, each) for order in orders for each in order.promotions]
     rows = await db.fetch(
         CREATE,
         *(
@@ -281,6 +298,9 @@ async def create_orders(
         now,
         [line.tax_rate_ppm for _, _, line in lines],
         [line.total for _, _, line in lines],
+        [order_id for order_id, _ in promotions],
+        [each.code for _, each in promotions],
+        [each.discount for _, each in promotions],
     )
     return {row["id"]: row["number"] for row in rows}
 
@@ -299,6 +319,11 @@ async def find_for_guest(db: Connection, *, number: str, email: str | None, phon
     if order_id is None:
         raise OrderNotFound
     return order_id
+
+
+async def read_orders(db: Connection, *, order_ids: Sequence[UUID]) -> dict[UUID, Order]:
+    """Those of the orders that there are, by id."""
+    return {row["id"]: _order(row) for row in await db.fetch(READ_MANY, list(order_ids))}
 
 
 async def lock_order(db: Connection, *, order_id: UUID) -> Order:
@@ -434,4 +459,5 @@ def _order(row: Record) -> Order:
         created_at=row["created_at"],
         lines=tuple(msgspec.json.decode(row["lines"], type=list[OrderLine])),
         deliveries=tuple(msgspec.json.decode(row["deliveries"], type=list[OrderDelivery])),
+        promotions=tuple(msgspec.json.decode(row["promotions"] or b"[]", type=list[OrderPromotion])),
     )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 
 from commercehub.tables import metadata
 
@@ -36,8 +36,44 @@ products: Final = Table(
     Column("kind", Text, nullable=False),
     Column("tags", ARRAY(Text), nullable=False),
     Column("published", Boolean, nullable=False),
+    Column("images", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    # The words of title, labels and description, kept by the statement that writes those: once for each language.
+    Column("search_en", TSVECTOR, nullable=False, server_default=text("''")),
+    Column("search_es", TSVECTOR, nullable=False, server_default=text("''")),
     Index("uq_products_handle", func.lower(text("handle")), unique=True),
+    # Without a list of what is still to be indexed, which every search would have to read too.
+    Index("ix_products_search_en", "search_en", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    Index("ix_products_search_es", "search_es", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+)
+
+categories: Final = Table(
+    "categories",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("parent_id", Uuid),
+    Column("handle", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["parent_id"], ["commercehub.categories.id"]),
+    CheckConstraint("parent_id <> id", name="parent"),
+    Index("uq_categories_handle", func.lower(text("handle")), unique=True),
+    Index("ix_categories_parent_id", "parent_id"),
+)
+
+product_categories: Final = Table(
+    "product_categories",
+    metadata,
+    Column("product_id", Uuid, nullable=False),
+    Column("category_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("product_id", "category_id"),
+    ForeignKeyConstraint(["product_id"], ["commercehub.products.id"]),
+    # A category takes its memberships with it, also one that is written in the same moment.
+    ForeignKeyConstraint(["category_id"], ["commercehub.categories.id"], ondelete="CASCADE"),
+    Index("ix_product_categories_category_id", "category_id", "product_id"),
 )
 
 variants: Final = Table(
@@ -56,10 +92,17 @@ variants: Final = Table(
     Column("quantity_scale", SmallInteger, nullable=False),
     Column("weight_grams", Integer),
     Column("requires_shipping", Boolean, nullable=False),
+    Column("for_sale", Boolean, nullable=False, server_default=text("true")),
     ForeignKeyConstraint(["product_id"], ["commercehub.products.id"]),
     CheckConstraint("quantity_scale BETWEEN 0 AND 6", name="quantity_scale"),
     CheckConstraint("length(sku) BETWEEN 1 AND 64", name="sku"),
     Index("uq_variants_sku", func.lower(text("sku")), unique=True),
+    # How a SKU begins is compared letter by letter, whatever the language of the database is.
+    Index(
+        "ix_variants_sku_beginning",
+        func.lower(text("sku")).label("beginning"),
+        postgresql_ops={"beginning": "text_pattern_ops"},
+    ),
     Index("uq_variants_gtin14", "gtin14", unique=True, postgresql_where=text("gtin14 IS NOT NULL")),
     Index("ix_variants_product_id", "product_id", "position"),
 )
@@ -123,14 +166,26 @@ carts: Final = Table(
     Column("location_id", Uuid),
     Column("customer_id", Uuid),
     Column("token_hash", LargeBinary),
+    # A token that was taken back never opens the cart again: the next one is derived from the next number.
+    Column("token_serial", Integer, nullable=False, server_default=text("0")),
     Column("currency", Text, nullable=False),
     Column("tax_included", Boolean, nullable=False),
     Column("state", Text, nullable=False),
+    Column("merged_into", Uuid),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     ForeignKeyConstraint(["sales_channel_id"], ["commercehub.sales_channels.id"]),
-    CheckConstraint("state IN ('open', 'checked_out')", name="state"),
+    ForeignKeyConstraint(["merged_into"], ["commercehub.carts.id"]),
+    CheckConstraint("state IN ('open', 'checked_out', 'merged')", name="state"),
+    CheckConstraint("(state = 'merged') = (merged_into IS NOT NULL)", name="merged_into"),
+    # The customer's open cart is one and the same in every channel.
+    Index(
+        "uq_carts_open_customer",
+        "customer_id",
+        unique=True,
+        postgresql_where=text("state = 'open' AND customer_id IS NOT NULL"),
+    ),
     postgresql_with={"fillfactor": "80"},
 )
 
@@ -285,6 +340,7 @@ handoffs: Final = Table(
     PrimaryKeyConstraint("code_hash"),
     ForeignKeyConstraint(["cart_id"], ["commercehub.carts.id"]),
     Index("ix_handoffs_cart_id", "cart_id"),
+    Index("ix_handoffs_ends_at", "ends_at"),
 )
 
 promotions: Final = Table(
@@ -309,6 +365,18 @@ cart_promotions: Final = Table(
     ForeignKeyConstraint(["code"], ["commercehub.promotions.code"]),
 )
 
+# A gift card that somebody means to pay with. The payments room knows the card; its code is kept nowhere.
+cart_gift_cards: Final = Table(
+    "cart_gift_cards",
+    metadata,
+    Column("cart_id", Uuid, nullable=False),
+    Column("gift_card_id", Uuid, nullable=False),
+    Column("last4", Text, nullable=False),
+    Column("added_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("cart_id", "gift_card_id"),
+    ForeignKeyConstraint(["cart_id"], ["commercehub.carts.id"]),
+)
+
 order_promotions: Final = Table(
     "order_promotions",
     metadata,
@@ -327,6 +395,9 @@ wishlists: Final = Table(
     Column("customer_id", Uuid, nullable=False),
     Column("name", Text, nullable=False),
     Column("share_hash", LargeBinary),
+    # A link that was taken back stays dead: the next one is derived from the next number.
+    Column("share_serial", Integer, nullable=False, server_default=text("0")),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Index("ix_wishlists_customer_id", "customer_id"),
     Index("uq_wishlists_share_hash", "share_hash", unique=True, postgresql_where=text("share_hash IS NOT NULL")),
@@ -343,4 +414,58 @@ wishlist_items: Final = Table(
     ForeignKeyConstraint(["wishlist_id"], ["commercehub.wishlists.id"]),
     ForeignKeyConstraint(["variant_id"], ["commercehub.variants.id"]),
     Index("uq_wishlist_items_wishlist_id_variant_id", "wishlist_id", "variant_id", unique=True),
+)
+
+# Goods on their way back. What has come back is counted on the order's lines too; what is open counts against them.
+returns: Final = Table(
+    "returns",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("resolution", Text, nullable=False),
+    Column("location_id", Uuid),
+    Column("amount_minor", BigInteger),
+    Column("requested_by", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["order_id"], ["commercehub.orders.id"]),
+    CheckConstraint(
+        "state IN ('requested', 'approved', 'in_transit', 'received', 'inspected', 'refunded', 'closed', 'rejected',"
+        " 'cancelled')",
+        name="state",
+    ),
+    CheckConstraint("method IN ('in_store', 'courier_pickup', 'mail')", name="method"),
+    CheckConstraint("resolution IN ('refund', 'store_credit', 'exchange')", name="resolution"),
+    CheckConstraint("amount_minor >= 0", name="amount"),
+    CheckConstraint("(amount_minor IS NOT NULL) = (state IN ('refunded', 'closed'))", name="settled_with_an_amount"),
+    Index("ix_returns_order_id", "order_id"),
+)
+
+return_lines: Final = Table(
+    "return_lines",
+    metadata,
+    Column("return_id", Uuid, nullable=False),
+    Column("line_id", Uuid, nullable=False),
+    Column("position", SmallInteger, nullable=False),
+    Column("sku", Text, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("restocked", BigInteger, nullable=False, server_default=text("0")),
+    Column("damaged", BigInteger, nullable=False, server_default=text("0")),
+    Column("quarantined", BigInteger, nullable=False, server_default=text("0")),
+    Column("amount_minor", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("return_id", "line_id"),
+    ForeignKeyConstraint(["return_id"], ["commercehub.returns.id"]),
+    ForeignKeyConstraint(["line_id"], ["commercehub.order_lines.id"]),
+    CheckConstraint("quantity > 0", name="quantity"),
+    CheckConstraint(
+        "restocked >= 0 AND damaged >= 0 AND quarantined >= 0 AND restocked + damaged + quarantined <= quantity",
+        name="received_within_quantity",
+    ),
+    CheckConstraint("amount_minor >= 0", name="amount"),
+    Index("ix_return_lines_line_id", "line_id"),
 )

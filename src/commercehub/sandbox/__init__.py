@@ -7,6 +7,7 @@ to that. What is true about a payment is in its books, at ``GET /v1/truth`` for 
     HUB_SANDBOX_DATABASE        the SQLite file with the books; they outlive the process (needed)
     HUB_SANDBOX_SECRET          the API keys, comma separated; each is an account of its own (needed)
     HUB_SANDBOX_WEBHOOK_URL     where events are sent; without it there are none
+    HUB_SANDBOX_STRIPE_WEBHOOK_URL  where events go in Stripe's words, of payments that were made at ``/stripe/v1``
     HUB_SANDBOX_WEBHOOK_SECRET  what they are signed with; two, comma separated, while one replaces the other
     HUB_SANDBOX_WEBHOOK_COPIES  how often each event is sent, 1 unless set
     HUB_SANDBOX_WEBHOOK_SHUFFLE_SECONDS  how long an event may be held back, at random, so that they come in any order

@@ -33,6 +33,9 @@ from commercehub.sandbox.faults import SLOW_SECONDS, falsified, spoiled
 from commercehub.sandbox.methods import BEFORE, Fault, Kind, fault_of
 from commercehub.sandbox.pages import action_page, truth_page
 from commercehub.sandbox.problems import Refused, problem_of, refusal_answer
+from commercehub.sandbox.stripe_face import StripeSender
+from commercehub.sandbox.stripe_face import router as stripe_router
+from commercehub.sandbox.stripe_shelf import Shelf
 from commercehub.sandbox.webhooks import Sender
 
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -56,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: Path
     api_keys: tuple[str, ...]
     webhook_url: str | None = None
+    stripe_webhook_url: str | None = None
     webhook_secrets: tuple[str, ...] = ()
     webhook_copies: int = 1
     webhook_shuffle_seconds: float = 0.0
@@ -80,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             database=Path(database),
             api_keys=api_keys,
             webhook_url=webhook_url,
+            stripe_webhook_url=environment.get("HUB_SANDBOX_STRIPE_WEBHOOK_URL") or None,
             webhook_secrets=webhook_secrets,
             webhook_copies=int(environment.get("HUB_SANDBOX_WEBHOOK_COPIES") or 1),
             webhook_shuffle_seconds=float(environment.get("HUB_SANDBOX_WEBHOOK_SHUFFLE_SECONDS") or 0),
@@ -98,15 +103,18 @@ class Peer:
         )
         self.accounts = {_digest(key.encode()): _digest(key.encode())[:16] for key in settings.api_keys}
         self.public_url = settings.public_url
+        self.stripe = Shelf(settings.database)
         self.in_flight: dict[tuple[str, str], str] = {}
         self.closing = asyncio.Event()
         self.sender: Sender | None = None
         if settings.webhook_url is not None:
-            self.sender = Sender(
+            self.sender = StripeSender(
                 self.books,
                 url=settings.webhook_url,
                 secrets=settings.webhook_secrets,
                 copies=settings.webhook_copies,
+                shelf=self.stripe,
+                stripe_url=settings.stripe_webhook_url,
             )
 
 
@@ -234,7 +242,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     guarded = [authorize, capture, void, refund, retrieve, find, truth]
     api = Router("/v1", route_handlers=guarded, guards=[_authenticated])
     return Litestar(
-        route_handlers=[api, health, home, ask_payer, take_decision],
+        route_handlers=[api, stripe_router(_authenticated), health, home, ask_payer, take_decision],
         exception_handlers={Exception: problem_of},
         lifespan=[_lifespan],
         logging_config=None,
@@ -254,6 +262,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         if sending is not None:
             sending.cancel()
             await asyncio.wait({sending})
+        peer.stripe.close()
         peer.books.close()
 
 

@@ -409,7 +409,8 @@ class Books:
         if amount > amount_max or (amount == 0 and kind is not Kind.VOID):
             detail = f"{kind} of {amount} is not within the {amount_max} that are left"
             return Refusal(code="amount_too_large", detail=detail, payment_id=payment.id)
-        decline_code = decline_code_of(payment.payment_method, kind)
+        declined = sum((one.kind, one.status) == (kind, "declined") for one in payment.operations)
+        decline_code = decline_code_of(payment.payment_method, kind, declined=declined)
         if decline_code is None:
             return None
         self._record(payment.id, kind, key, amount=amount, decline_code=decline_code)

@@ -47,6 +47,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind = Kind.AUTHORIZE
     decline_code: str | None = None
+    declines_once: bool = False
+    """Only the first operation of its kind on a payment is declined."""
     requires_action: bool = False
     fault: Fault | None = None
 
@@ -60,6 +62,11 @@ METHODS: Final[Mapping[str, Behaviour]] = MappingProxyType(
         "pm_capture_declined": Behaviour(kind=Kind.CAPTURE, decline_code="capture_declined"),
         "pm_void_declined": Behaviour(kind=Kind.VOID, decline_code="void_declined"),
         "pm_refund_declined": Behaviour(kind=Kind.REFUND, decline_code="refund_declined"),
+        # pm_capture_declined_once and its like go well when they are tried anew.
+        **{
+            f"pm_{kind}_declined_once": Behaviour(kind=kind, decline_code=f"{kind}_declined", declines_once=True)
+            for kind in (Kind.CAPTURE, Kind.VOID, Kind.REFUND)
+        },
         # pm_answer_lost and its like; pm_capture_answer_lost and its like authorize well and fail later.
         **{f"pm_{fault}": Behaviour(fault=fault) for fault in Fault},
         **{
@@ -77,7 +84,12 @@ def fault_of(payment_method: str, kind: Kind) -> Fault | None:
     return behaviour.fault if behaviour.kind is kind else None
 
 
-def decline_code_of(payment_method: str, kind: Kind) -> str | None:
-    """Why this kind of operation on a payment made with this method is declined; None where it is not."""
+def decline_code_of(payment_method: str, kind: Kind, *, declined: int = 0) -> str | None:
+    """Why this kind of operation on a payment made with this method is declined; None where it is not.
+
+    ``declined``: how many of its kind were declined on this payment before.
+    """
     behaviour = METHODS[payment_method]
-    return behaviour.decline_code if behaviour.kind is kind else None
+    if behaviour.kind is not kind or (behaviour.declines_once and declined):
+        return None
+    return behaviour.decline_code

@@ -44,6 +44,10 @@ class Sender:
         """Something may be due now."""
         self._news.set()
 
+    def letter(self, event: Event) -> tuple[str, bytes, str]:
+        """Where an event goes, in which words, and the name of the header that proves it."""
+        return self._url, event.body, "Sandbox-Signature"
+
     async def run(self) -> None:
         """Never returns. What a kill leaves unsent is still in the books when the next process starts."""
         async with httpx.AsyncClient(timeout=SEND_SECONDS_MAX, trust_env=False) as client:
@@ -66,10 +70,11 @@ class Sender:
             return
 
     async def _send(self, client: httpx.AsyncClient, event: Event) -> None:
-        proof = signature(event.body, signed_at=int(time.time()), secrets=self._secrets)
-        headers = {"Content-Type": "application/json", "Sandbox-Signature": proof}
+        url, body, header = self.letter(event)
+        proof = signature(body, signed_at=int(time.time()), secrets=self._secrets)
+        headers = {"Content-Type": "application/json", header: proof}
         answers = await asyncio.gather(
-            *(client.post(self._url, content=event.body, headers=headers) for _ in range(self._copies)),
+            *(client.post(url, content=body, headers=headers) for _ in range(self._copies)),
             return_exceptions=True,
         )
         if all(isinstance(answer, httpx.Response) and answer.is_success for answer in answers):

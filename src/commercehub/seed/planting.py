@@ -15,7 +15,7 @@ from commercehub import auth, ids
 from commercehub.auth import Role
 from commercehub.database import Database
 from commercehub.events import Actor
-from commercehub.sales import catalog
+from commercehub.sales import promotions, search
 from commercehub.sales.catalog import Variant
 from commercehub.seed import CATALOG, shop
 from commercehub.workflows import importing
@@ -206,6 +206,8 @@ async def _plant_channels(db: Connection, secret: str, now: datetime) -> None:
         await db.execute(INSERT_TAX_RATE, rate.country, rate.tax_class, rate.rate_ppm)
     for rate_of in shop.DELIVERY_RATES:
         await db.execute(INSERT_DELIVERY_RATE, rate_of.method, rate_of.currency, rate_of.amount_minor)
+    for code, percent_off_ppm in shop.PROMOTIONS.items():
+        await promotions.create_promotion(db, code=code, percent_off_ppm=percent_off_ppm, now=now)
     await _plant_keys(db, channel_ids, KEYS, secret, now)
 
 
@@ -235,5 +237,5 @@ async def _plant_missing_keys(db: Connection, secret: str, now: datetime) -> Non
 
 async def list_variants(db: Connection) -> list[Variant]:
     """The variants of the catalog, as many as the demo tells of."""
-    products = await catalog.search_products(db, words=None, after_id=None, limit=VARIANTS_MAX)
-    return [variant for product in products for variant in product.variants][:VARIANTS_MAX]
+    found = await search.list_products(db, limit=VARIANTS_MAX)
+    return [variant for each in found for variant in each.product.variants][:VARIANTS_MAX]

@@ -206,6 +206,9 @@ DELIVERY_RATES: Final = (
     DeliveryRate(method="digital", currency=CURRENCY, amount_minor=0),
 )
 
+PROMOTIONS: Final[Mapping[str, int]] = {"WELCOME10": 100_000}
+"""Codes and what they take off, in parts per million: for everybody, without limit, in every channel."""
+
 STAFF: Final = (
     Person(role="cashier", name="Cass Iver", location_codes=("S1",)),
     Person(role="manager", name="Mona Gray", location_codes=("S1",)),

@@ -1,14 +1,16 @@
 """A cart as its shopper sees it: lines, deliveries, every amount, and what would stop it at checkout."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import msgspec
 from asyncpg import Connection
 
 import inventory
+import payments
 from commercehub import ids
-from commercehub.sales.carts import Cart
+from commercehub.sales.carts import QUANTITY_MAX, Cart
 from commercehub.sales.pricing import METHODS_WITH_ADDRESS, CartDelivery, CartLine
 from payments.money import Money
 
@@ -55,6 +57,14 @@ class PromotionView(msgspec.Struct, frozen=True, kw_only=True):
     discount: Money
 
 
+class CartGiftCardView(msgspec.Struct, frozen=True, kw_only=True):
+    """A gift card that was put into the cart: how its code ends, and what it has."""
+
+    id: str
+    last4: str
+    balance: Money
+
+
 class CartProblem(msgspec.Struct, frozen=True, kw_only=True):
     """What would stop the cart at checkout."""
 
@@ -65,7 +75,10 @@ class CartProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CartView(msgspec.Struct, frozen=True, kw_only=True):
-    """A cart. ``token`` opens it, and is there when a guest's cart is made."""
+    """A cart. ``token`` opens it, and is there when a guest's cart is made or resumed.
+
+    ``merged_into`` is the cart that all of it is in by now; in the answer to a claim it is the cart that is shown.
+    """
 
     id: str
     channel: str
@@ -84,13 +97,57 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[CartProblem]
     location_id: str | None = None
     customer_id: str | None = None
+    gift_cards: list[CartGiftCardView] = []
+    merged_into: str | None = None
     token: str | None = None
 
 
-async def show_cart(db: Connection, cart: Cart, *, clock_offset: timedelta, token: str | None = None) -> CartView:
-    """The page of a cart, with the stock of its lines read once."""
+async def show_cart(
+    db: Connection,
+    cart: Cart,
+    *,
+    clock_offset: timedelta,
+    token: str | None = None,
+    merged_into: UUID | None = None,
+    capped: Collection[UUID] = (),
+) -> CartView:
+    """The page of a cart, with the stock of its lines read once.
+
+    ``capped``: lines that a merge left with fewer than both carts together had.
+    """
     levels = await inventory.read_levels(db, skus=sorted({line.sku for line in cart.lines}), clock_offset=clock_offset)
-    return _cart_view(cart, _problems(cart, levels), token)
+    too_many = [
+        CartProblem(
+            code="quantity_too_large",
+            detail=f"Both carts together had more than {QUANTITY_MAX:,}.",
+            line_id=ids.show("line", line.id),
+            sku=line.sku,
+        )
+        for line in cart.lines
+        if line.id in capped
+    ]
+    page = _cart_view(cart, too_many + _problems(cart, levels), token)
+    end = merged_into or cart.merged_into
+    return msgspec.structs.replace(
+        page,
+        gift_cards=await _gift_cards(db, cart, clock_offset) if cart.gift_cards else [],
+        merged_into=ids.show("cart", end) if end else None,
+    )
+
+
+async def _gift_cards(db: Connection, cart: Cart, clock_offset: timedelta) -> list[CartGiftCardView]:
+    known = await payments.read_gift_cards(
+        db, card_ids=[card.id for card in cart.gift_cards], clock_offset=clock_offset
+    )
+    return [
+        CartGiftCardView(
+            id=ids.show("gift", card.id),
+            last4=card.last4,
+            balance=Money(known[card.id].available_minor, known[card.id].currency),
+        )
+        for card in cart.gift_cards
+        if card.id in known
+    ]
 
 
 def conceal(view: CartView) -> CartView:
@@ -161,7 +218,7 @@ def _cart_view(cart: Cart, problems: list[CartProblem], token: str | None) -> Ca
             )
             for each in prices.deliveries
         ],
-        promotions=[],
+        promotions=[PromotionView(code=each.code, discount=money(each.discount)) for each in prices.promotions],
         subtotal=money(prices.subtotal),
         discount_total=money(prices.discount_total),
         delivery_total=money(prices.delivery_total),
@@ -192,8 +249,11 @@ def _problems(cart: Cart, levels: Sequence[inventory.Level]) -> list[CartProblem
 
 
 def _available(line: CartLine, delivery: CartDelivery, levels: Sequence[inventory.Level]) -> int:
-    """What this line could have: at a till what nobody was promised, else what may be sent."""
+    """What this line could have: at a till what nobody was promised, else what may be collected there or sent."""
     mine = [level for level in levels if level.sku == line.sku]
+    if delivery.method == "pickup":
+        here = [each for each in mine if each.location_id == delivery.location_id]
+        return sum(each.available for each in here if "pickup" in each.capabilities)
     if delivery.location_id is not None:
         return sum(max(0, each.on_hand - each.reserved) for each in mine if each.location_id == delivery.location_id)
     return sum(each.available for each in mine if "ship" in each.capabilities)

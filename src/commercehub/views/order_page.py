@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -13,8 +14,10 @@ from commercehub import ids
 from commercehub.sales import dues, orders
 from commercehub.sales.carts import Address
 from commercehub.sales.orders import Order, OrderLine
-from commercehub.views.cart_page import AddressView
+from commercehub.views.cart_page import AddressView, PromotionView
 from payments.money import Money
+
+WAITING: Final = frozenset({"pending", "unknown"})
 
 
 class OrderLineView(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     next_action: NextAction | None = None
     email: str | None = None
     phone: str | None = None
+    promotions: list[PromotionView] = []
 
 
 def show_order(
@@ -157,6 +161,7 @@ def show_order(
         permalink=f"{base_url}/v1/orders/{ids.show('ord', order.id)}",
         change=money(order.change) if order.change is not None else None,
         next_action=NextAction(type="redirect", url=next_url) if next_url else None,
+        promotions=[PromotionView(code=each.code, discount=money(each.discount)) for each in order.promotions],
     )
 
 
@@ -196,7 +201,7 @@ async def read_pages(
         work.setdefault(each.reference, []).append(each)
     wanted = {order.contact_id for order in found} | {d.address_id for order in found for d in order.deliveries}
     contacts = await orders.read_contacts(db, contact_ids=[each for each in wanted if each])
-    waiting = [order.id for order in found if order.state in orders.UNPAID]
+    waiting = [order.id for order in found if order.payment_state in WAITING]
     next_urls = await payments.read_next_urls(db, references=waiting) if waiting else {}
     covered: dict[UUID, int] = {}
     for intent in await payments.read_intents(db, references=[order.id for order in found]):

@@ -19,13 +19,14 @@ from commercehub import events, idempotency, ids
 from commercehub.database import Database, Raced
 from commercehub.events import Actor
 from commercehub.idempotency import Claim, Stored, Underway
-from commercehub.sales import carts, orders
+from commercehub.sales import carts, customers, orders
 from commercehub.sales.carts import Cart, Owner
 from commercehub.sales.errors import CartNotFound, NoPrice, VersionConflict
-from commercehub.sales.orders import Contact, Order, OrderDelivery, OrderLine, OrderState
+from commercehub.sales.orders import Contact, Order, OrderDelivery, OrderLine, OrderPromotion, OrderState
 from commercehub.sales.pricing import METHODS_WITH_ADDRESS
 from commercehub.workflows import payment_results, stored_values
 from commercehub.workflows.announcing import order_event, stock_events
+from commercehub.workflows.drawers import find_drawer
 from commercehub.workflows.refusals import (
     REFUSALS,
     ContactRequired,
@@ -33,17 +34,18 @@ from commercehub.workflows.refusals import (
     DeliveryRequired,
     EmptyCart,
     OutOfStock,
-    RegisterRequired,
+    TenderMismatch,
     TotalChanged,
 )
 from commercehub.workflows.rendering import Render
-from commercehub.workflows.tenders import Share, Tender, share_out
+from commercehub.workflows.tenders import PAY_AT_PICKUP, Share, Tender, share_out
 from payments.processors import Processor
 
 ROUNDS_MAX: Final = 4
 """How often a checkout is planned anew because stock or cart changed under it, before it is told so."""
 
 CARRIED_OUT: Final = "carry_out"
+PICKUP: Final = "pickup"
 
 
 class Checkout(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,11 +174,12 @@ async def prepare(db: Connection, checkout: Checkout, *, database: Database) -> 
         closed = await carts.find_order_of(db, cart_id=cart.id, owner=checkout.owner)
         return Placing(checkout=checkout, order_id=order_id, refusal=closed)
     cart = _with_order_ids(cart)
+    checkout = await _reach(db, checkout, cart)
     try:
         _check(cart, checkout)
         tenders = await stored_values.look_into(
             db,
-            checkout.tenders,
+            stored_values.with_cards_of(cart, checkout.tenders),
             customer_id=cart.customer_id,
             currency=cart.currency,
             clock_offset=database.clock_offset,
@@ -189,6 +192,14 @@ async def prepare(db: Connection, checkout: Checkout, *, database: Database) -> 
     return Placing(
         checkout=checkout, order_id=order_id, cart=cart, sources=sources, shares=shares, session_id=session_id
     )
+
+
+async def _reach(db: Connection, checkout: Checkout, cart: Cart) -> Checkout:
+    """A customer need not say again how they are reached."""
+    if cart.customer_id is None or checkout.email or checkout.phone:
+        return checkout
+    customer = await customers.read_customer(db, customer_id=cart.customer_id)
+    return msgspec.structs.replace(checkout, email=customer.email, phone=customer.phone)
 
 
 def _with_order_ids(cart: Cart) -> Cart:
@@ -216,24 +227,13 @@ def _with_order_ids(cart: Cart) -> Cart:
 
 async def _find_drawer(db: Connection, checkout: Checkout, cart: Cart, shares: Sequence[Share]) -> UUID | None:
     """The open drawer session that a sale at this location belongs to; cash needs exactly one."""
-    if checkout.actor.location_id is None:
-        found = []
-    else:
-        found = await payments.find_sessions(
-            db,
-            register_id=checkout.register_id,
-            location_id=checkout.actor.location_id,
-            currency=cart.currency,
-        )
-        if checkout.register_id is not None and not found:
-            location_id = checkout.actor.location_id
-            await payments.read_register(db, register_id=checkout.register_id, location_id=location_id)
-    if any(share.tender.type == "cash" for share in shares):
-        if not found:
-            raise payments.NoOpenSession
-        if len(found) > 1:
-            raise RegisterRequired
-    return found[0] if len(found) == 1 else None
+    return await find_drawer(
+        db,
+        actor=checkout.actor,
+        register_id=checkout.register_id,
+        currency=cart.currency,
+        for_cash=any(share.tender.type == "cash" for share in shares),
+    )
 
 
 def _check(cart: Cart, checkout: Checkout) -> None:
@@ -249,26 +249,41 @@ def _check(cart: Cart, checkout: Checkout) -> None:
         delivery = cart.deliveries[line.delivery_id]
         if delivery.rate is None and delivery.method in METHODS_WITH_ADDRESS:
             raise DeliveryNotOffered(delivery.method)
-    if cart.channel != "store" and not (checkout.email or checkout.phone):
+        if delivery.method == CARRIED_OUT and checkout.actor.location_id not in {None, delivery.location_id}:
+            raise DeliveryNotOffered(CARRIED_OUT)
+    if checkout.actor.channel != "store" and not (checkout.email or checkout.phone):
         raise ContactRequired
+    if any(tender.type == PAY_AT_PICKUP for tender in checkout.tenders):
+        _check_pay_at_pickup(cart, checkout.tenders)
     total = payments.Money(cart.prices.total, cart.currency)
     if checkout.expected_total not in {None, total}:
         raise TotalChanged(total)
 
 
+def _check_pay_at_pickup(cart: Cart, tenders: Sequence[Tender]) -> None:
+    """Money that is to come later comes once, and where the goods are: nothing of it leaves before."""
+    position = next(at for at, tender in enumerate(tenders) if tender.type == PAY_AT_PICKUP)
+    if any(delivery.method != PICKUP for delivery in cart.deliveries.values()):
+        raise TenderMismatch(position, "Only what is all picked up is paid at pickup.")
+    if position != len(tenders) - 1:
+        raise TenderMismatch(position, "What is paid at pickup comes last.")
+
+
 async def _source(db: Connection, cart: Cart, database: Database) -> tuple[fulfillment.Allocation, ...]:
-    """Where the lines that travel come from; ``OutOfStock`` if they cannot be had."""
-    methods = {delivery_id: delivery.method for delivery_id, delivery in cart.deliveries.items()}
-    needs = [
-        fulfillment.Need(line_id=line.id, sku=line.sku, quantity=line.quantity)
-        for line in cart.lines
-        if line.delivery_id is not None and methods[line.delivery_id] != CARRIED_OUT
-    ]
-    if not needs:
+    """Where the lines come from that are not carried out; ``OutOfStock`` if they cannot be had."""
+    methods = {line.id: cart.deliveries[line.delivery_id].method for line in cart.lines if line.delivery_id}
+    travelling = [line for line in cart.lines if methods.get(line.id, CARRIED_OUT) != CARRIED_OUT]
+    if not travelling:
         return ()
     levels = await inventory.read_levels(
-        db, skus=sorted({need.sku for need in needs}), clock_offset=database.clock_offset
+        db, skus=sorted({line.sku for line in travelling}), clock_offset=database.clock_offset
     )
+    kept = _keep(cart, levels)
+    needs = [
+        fulfillment.Need(line_id=line.id, sku=line.sku, quantity=line.quantity)
+        for line in travelling
+        if methods[line.id] != PICKUP
+    ]
     shippable = [level for level in levels if "ship" in level.capabilities]
     available: dict[UUID, dict[str, int]] = {}
     for level in shippable:
@@ -278,7 +293,35 @@ async def _source(db: Connection, cart: Cart, database: Database) -> tuple[fulfi
     )
     if not plans:
         raise OutOfStock(_missing(needs, shippable))
-    return plans[0]
+    return (*kept, *plans[0])
+
+
+def _keep(cart: Cart, levels: Sequence[inventory.Level]) -> list[fulfillment.Allocation]:
+    """The lines that are picked up, each from the place that the customer chose; ``OutOfStock`` if it has not enough."""
+    at = {(level.sku, level.location_id): level for level in levels}
+    kept, short = [], []
+    for line in cart.lines:
+        delivery = cart.deliveries[line.delivery_id] if line.delivery_id else None
+        if delivery is None or delivery.method != PICKUP or delivery.location_id is None:
+            continue
+        level = at.get((line.sku, delivery.location_id))
+        if level is not None and PICKUP not in level.capabilities:
+            raise DeliveryNotOffered(PICKUP)
+        available = level.available if level is not None else 0
+        if available < line.quantity:
+            short.append(
+                inventory.Shortage(
+                    sku=line.sku, location_id=delivery.location_id, requested=line.quantity, available=available
+                )
+            )
+        kept.append(
+            fulfillment.Allocation(
+                line_id=line.id, sku=line.sku, location_id=delivery.location_id, quantity=line.quantity
+            )
+        )
+    if short:
+        raise OutOfStock(short)
+    return kept
 
 
 def _missing(needs: Sequence[fulfillment.Need], levels: Sequence[inventory.Level]) -> tuple[inventory.Shortage, ...]:
@@ -392,7 +435,7 @@ def _order(request: Placing, cart: Cart, contact: Contact | None, *, remote: boo
         total=prices.total,
         change=sum(cash) if cash else None,
         state=OrderState.AWAITING_PAYMENT if remote else OrderState.COMPLETED if is_over else OrderState.PLACED,
-        payment_state="pending" if remote else "paid",
+        payment_state="pending" if remote else _paid(request.shares),
         fulfillment_state=orders.fulfillment_state(lines),
         on_hold=False,
         version=1,
@@ -409,7 +452,16 @@ def _order(request: Placing, cart: Cart, contact: Contact | None, *, remote: boo
             )
             for each in prices.deliveries
         ),
+        promotions=tuple(OrderPromotion(code=each.code, discount=each.discount) for each in prices.promotions),
     )
+
+
+def _paid(shares: Sequence[Share]) -> str:
+    """The payment state of an order whose tenders are all in our hands, but for what is paid at pickup."""
+    later = [share for share in shares if share.tender.type == PAY_AT_PICKUP]
+    if not later:
+        return "paid"
+    return "partially_captured" if len(later) < len(shares) else "unpaid"
 
 
 def _lines(cart: Cart, *, gone: frozenset[UUID]) -> tuple[OrderLine, ...]:
@@ -467,6 +519,8 @@ async def _write(
     render: Render,
 ) -> list[Outcome]:
     """Write everything of the orders whose stock is claimed, a room at a time."""
+    opened = [_intents(draft) for draft in drafts]
+    await stored_values.claim(db, [intent for intents in opened for intent in intents], now=now)
     sessions = sorted({draft.placing.session_id for draft in drafts if draft.placing.session_id})
     if sessions and await payments.share_sessions(db, session_ids=sessions) != sessions:
         raise DrawerClosed
@@ -476,7 +530,6 @@ async def _write(
         contacts=[draft.contact for draft in drafts if draft.contact],
         now=now,
     )
-    opened = [_intents(draft) for draft in drafts]
     await payments.open_intents(db, [intent for intents in opened for intent in intents], now=now)
     written = [msgspec.structs.replace(draft.order, number=numbers[draft.order.id]) for draft in drafts]
     work = [
@@ -504,8 +557,8 @@ async def _write(
         now=now,
     )
     outcomes = [
-        _placed(order, intents, render.order(order, group, None))
-        for order, intents, group in zip(written, opened, work, strict=True)
+        _placed(order, intents, render.order(order, group, None, due=_due(draft.placing.shares)))
+        for draft, order, intents, group in zip(drafts, written, opened, work, strict=True)
     ]
     await idempotency.keep(
         db,
@@ -516,6 +569,10 @@ async def _write(
         now=now,
     )
     return list(outcomes)
+
+
+def _due(shares: Sequence[Share]) -> int:
+    return sum(share.amount for share in shares if share.tender.type == PAY_AT_PICKUP)
 
 
 def _intents(draft: _Draft) -> list[payments.NewIntent]:
@@ -536,6 +593,7 @@ def _intents(draft: _Draft) -> list[payments.NewIntent]:
             settle=not remote,
         )
         for share in draft.placing.shares
+        if share.tender.type != PAY_AT_PICKUP
     ]
 
 

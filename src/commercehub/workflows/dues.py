@@ -7,14 +7,15 @@ from asyncpg import Connection
 
 import payments
 from commercehub import ids
+from commercehub.sales import dues
 from commercehub.sales.dues import earned, worth
 from commercehub.sales.orders import Order
 from payments import Kind
 
 
-def amount_covered(intents: Sequence[payments.Intent]) -> int:
-    """What is paid, promised or being asked for, in minor units."""
-    return sum(intent.covered_minor for intent in intents)
+def amount_due(order: Order, intents: Sequence[payments.Intent]) -> int:
+    """What is left to pay, in minor units. What is promised or being asked for is not left to pay."""
+    return dues.amount_due(order, covered_minor=sum(intent.covered_minor for intent in intents))
 
 
 def is_secured(order: Order, intents: Sequence[payments.Intent]) -> bool:

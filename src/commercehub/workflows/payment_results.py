@@ -20,10 +20,10 @@ from commercehub import idempotency, ids
 from commercehub.database import Database, Work
 from commercehub.events import SYSTEM
 from commercehub.idempotency import Stored
-from commercehub.sales import carts, orders
+from commercehub.sales import open_carts, orders
 from commercehub.sales.carts import Owner
 from commercehub.sales.orders import Order, OrderState
-from commercehub.workflows import dues, inquiries, refunds
+from commercehub.workflows import dues, inquiries, order_payments, refunds
 from commercehub.workflows.announcing import move_and_tell
 from commercehub.workflows.dues import begin_captures
 from commercehub.workflows.inquiries import Heard
@@ -84,6 +84,9 @@ async def finalize(db: Connection, heard: Heard, *, order_id: UUID, now: datetim
     """
     order = await orders.lock_unpaid_order(db, order_id=order_id)
     if order is None:
+        answer = await order_payments.finalize_payment(db, heard, order_id=order_id, now=now, render=render)
+        if answer is not None:
+            return answer
         order = await _hear_late(db, heard, order_id=order_id, now=now)
         return await _as_it_is(db, order, render=render)
     recorded = await payments.record(db, [heard.fact], now=now)
@@ -186,7 +189,7 @@ async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now
         changes=changes,
         now=now,
     )
-    stored = Stored(201, render.order(order, work, None))
+    stored = Stored(201, render.order(order, work, None, due=dues.amount_due(order, intents)))
     await idempotency.settle(db, [(order.id, stored)])
     return stored
 
@@ -195,7 +198,7 @@ async def _fail(db: Connection, order: Order, fact: payments.Fact, *, now: datet
     holds = await inventory.read_holds(db, reference=order.id)
     changes = await inventory.void(db, [(order.id, hold) for hold in holds], now=now)
     await payments.drop_local(db, reference=order.id)
-    await carts.reopen_cart(db, cart_id=order.cart_id)
+    await open_carts.reopen_cart(db, cart_id=order.cart_id)
     order = await move_and_tell(
         db,
         order,
@@ -362,14 +365,16 @@ async def book(db: Connection, fact: payments.Fact, *, order_id: UUID, now: date
     result = recorded[0]
     intents = await payments.read_intents(db, references=[order_id])
     succeeded = fact.state is payments.OperationState.SUCCEEDED
+    is_capture = result.kind is payments.Kind.CAPTURE
     changes = []
     if result.kind is payments.Kind.VOID and succeeded and order.state is OrderState.CANCELLED:
         holds = await inventory.read_holds(db, reference=order_id)
         changes = await inventory.void(db, [(order_id, hold) for hold in holds], now=now)
     state = dues.payment_state(order, intents)
-    if result.kind is payments.Kind.CAPTURE and not succeeded:
+    if is_capture and not succeeded:
         state = "capture_failed"
         log.error("payment.capture_failed", order_id=ids.show("ord", order_id), decline_code=fact.decline_code)
+    is_let_go = is_capture and succeeded and await dues.let_go_of_rest(db, order, intents, now=now)
     word = {"capture": "captured", "void": "voided", "refund": "refunded"}[result.kind]
     await move_and_tell(
         db,
@@ -380,6 +385,7 @@ async def book(db: Connection, fact: payments.Fact, *, order_id: UUID, now: date
                 {"amount": {"amount": result.amount_minor, "currency": order.currency}},
             ),
             *(await refunds.begin_owed(db, order, now=now) if succeeded else ()),
+            *([("payment.void_begun", {})] if is_let_go else ()),
         ],
         to=order.state,
         payment_state=state,

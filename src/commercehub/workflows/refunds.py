@@ -11,10 +11,12 @@ from typing import Final
 from uuid import UUID
 
 from asyncpg import Connection
+from msgspec.structs import replace
 
 import payments
 from commercehub import ids
 from commercehub.events import Actor
+from commercehub.sales import orders
 from commercehub.sales.orders import Order
 from commercehub.workflows import dues
 from commercehub.workflows.announcing import move_and_tell
@@ -98,12 +100,57 @@ async def write(
                 "payment_id": ids.show("pay", part.intent.id),
                 "tender": part.intent.tender,
                 "amount": {"amount": part.amount_minor, "currency": order.currency},
-                "reason": reason.words,
             },
         )
         for part in parts
     ]
     return await _tell(db, order, told, actor=actor, now=now)
+
+
+async def refund_payment(
+    db: Connection,
+    *,
+    intent_id: UUID,
+    amount_minor: int | None,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    session_id: UUID | None = None,
+) -> Order:
+    """Give back what one payment took, or a part of it, whatever became of the goods; as ``give_back`` otherwise.
+
+    ``PaymentNotFound``, ``NothingToRefund``, ``RefundTooLarge``.
+    """
+    order = await _lock_order_of(db, intent_id)
+    rooms = await payments.read_rooms(db, reference=order.id)
+    mine = [replace(room, promised_minor=0) for room in rooms if room.intent.id == intent_id]
+    left = min(_left(mine, 0), _left(rooms, await payments.read_credited(db, reference=order.id)))
+    amount = left if amount_minor is None else amount_minor
+    check_amount(amount, left)
+    why = payments.Reason(words=reason, actor=actor.name, session_id=session_id)
+    return await write(db, order, payments.spread(mine, amount), reason=why, actor=actor, now=now)
+
+
+async def begin_operation(
+    db: Connection, kind: payments.Kind, *, intent_id: UUID, amount_minor: int | None, actor: Actor, now: datetime
+) -> Order:
+    """Write down a capture or a void of one payment, all that is held unless said otherwise; a job carries it out.
+
+    ``PaymentNotFound``, or ``IntentSettled`` where not that much is held.
+    """
+    order = await _lock_order_of(db, intent_id)
+    (room,) = [each for each in await payments.read_rooms(db, reference=order.id) if each.intent.id == intent_id]
+    amount = room.promised_minor if amount_minor is None else amount_minor
+    await payments.begin(db, [(ids.new(), intent_id, kind, amount)], now=now)
+    facts: dict[str, object] = {
+        "payment_id": ids.show("pay", intent_id),
+        "amount": {"amount": amount, "currency": order.currency},
+    }
+    return await _tell(db, order, [(f"payment.{kind.value}_begun", facts)], actor=actor, now=now)
+
+
+async def _lock_order_of(db: Connection, intent_id: UUID) -> Order:
+    return await orders.lock_order(db, order_id=await payments.read_reference(db, intent_id=intent_id))
 
 
 async def begin_owed(db: Connection, order: Order, *, now: datetime) -> list[tuple[str, dict[str, object]]]:

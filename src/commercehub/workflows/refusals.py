@@ -7,7 +7,6 @@ import inventory
 import payments
 from commercehub.sales.errors import SalesError
 
-
 UNKNOWN: Final = "unknown"
 EXPIRED: Final = "expired"
 CURRENCY: Final = "currency"
@@ -50,6 +49,22 @@ class TotalChanged(RefusalError):
         self.total = total
 
 
+class PaymentDue(RefusalError):
+    """The goods are not paid for."""
+
+    def __init__(self, amount_minor: int, currency: str) -> None:
+        super().__init__(f"{amount_minor} {currency}")
+        self.amount = payments.Money(amount_minor, currency)
+
+
+class NothingDue(RefusalError):
+    """The order is paid, or is none that can be paid."""
+
+
+class PaymentUnderWay(RefusalError):
+    """A payment of several tenders waits for its processor; another of that kind has to wait for it."""
+
+
 class TenderMismatch(RefusalError):
     """The tenders do not add up to what is due; ``position`` is the tender to mend."""
 
@@ -67,6 +82,18 @@ class StoredValueNotUsable(RefusalError):
         self.position = position
         self.tender = tender
         self.reason = reason
+
+
+class ResolutionNotOffered(RefusalError):
+    """A return cannot be settled in the way that was asked for."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class ReturnsNotTaken(RefusalError):
+    """The place does not take returns."""
 
 
 class UnknownProcessor(RefusalError):

@@ -14,7 +14,7 @@ from commercehub import ids
 from commercehub.events import Actor
 from commercehub.sales import orders
 from commercehub.sales.orders import Order, OrderState
-from commercehub.workflows import payment_results
+from commercehub.workflows import dues, payment_results
 from commercehub.workflows.announcing import move_and_tell
 from fulfillment import Fulfillment, State
 
@@ -42,7 +42,7 @@ async def begin_step(db: Connection, step: Step) -> tuple[Order, Fulfillment]:
 
 async def start(db: Connection, step: Step, order: Order, work: Fulfillment, *, now: datetime) -> Fulfillment:
     """Somebody is on the way to the shelf."""
-    return await _step(db, step, order, work, to=OrderState.IN_FULFILLMENT, now=now)
+    return await take_step(db, step, order, work, to=OrderState.IN_FULFILLMENT, now=now)
 
 
 async def pick(
@@ -55,7 +55,7 @@ async def pick(
     await inventory.note_picked(
         db, reference=order.id, location_id=work.location_id, line_ids=[line.line_id for line in work.lines]
     )
-    return await _step(db, step, order, msgspec.structs.replace(work, lines=lines), to=order.state, now=now)
+    return await take_step(db, step, order, msgspec.structs.replace(work, lines=lines), to=order.state, now=now)
 
 
 async def pack(
@@ -69,7 +69,7 @@ async def pack(
 ) -> Fulfillment:
     """The goods are in parcels, one for each weight."""
     await fulfillment.write_parcels(db, fulfillment_id=work.id, weights_grams=weights_grams)
-    return await _step(db, step, order, work, to=order.state, now=now, parcels=len(weights_grams))
+    return await take_step(db, step, order, work, to=order.state, now=now, parcels=len(weights_grams))
 
 
 async def ship(
@@ -84,26 +84,8 @@ async def ship(
 ) -> Fulfillment:
     """The parcels have left: stock falls, and the capture of what they cost is written down in the same transaction."""
     await fulfillment.write_tracking(db, fulfillment_id=work.id, carrier=carrier, tracking_number=tracking_number)
-    changes = await inventory.post(
-        db,
-        [
-            (
-                order.id,
-                inventory.Hold(
-                    line_id=line.line_id, sku=line.sku, location_id=work.location_id, quantity=line.quantity
-                ),
-            )
-            for line in work.lines
-        ],
-        label=ids.show("ord", order.id),
-        actor=step.actor.name,
-        channel=step.actor.channel,
-        now=now,
-    )
-    order = await payment_results.fulfil_units(db, order, {line.line_id: line.quantity for line in work.lines})
-    intents = await payments.read_intents(db, references=[order.id])
-    await payment_results.begin_captures(db, order, intents, now=now)
-    return await _step(
+    order, changes = await let_leave(db, step, order, work, now=now)
+    return await take_step(
         db,
         step,
         order,
@@ -118,14 +100,46 @@ async def ship(
 
 async def deliver(db: Connection, step: Step, order: Order, work: Fulfillment, *, now: datetime) -> Fulfillment:
     """The customer has it. The order is completed once every unit is delivered, handed over or cancelled."""
+    to = await state_without(db, order, work)
+    return await take_step(db, step, order, work, to=to, now=now)
+
+
+async def let_leave(
+    db: Connection, step: Step, order: Order, work: Fulfillment, *, now: datetime
+) -> tuple[Order, list[inventory.Change]]:
+    """The goods are not ours any more: stock falls, and a capture takes what they cost; with the positions changed."""
+    changes = await inventory.post(
+        db,
+        [(order.id, hold) for hold in holds_of(work)],
+        label=ids.show("ord", order.id),
+        actor=step.actor.name,
+        channel=step.actor.channel,
+        now=now,
+    )
+    order = await payment_results.fulfil_units(db, order, {line.line_id: line.quantity for line in work.lines})
+    intents = await payments.read_intents(db, references=[order.id])
+    await dues.begin_captures(db, order, intents, now=now)
+    return order, changes
+
+
+def holds_of(work: Fulfillment) -> list[inventory.Hold]:
+    """What is promised to the work while it goes on."""
+    return [
+        inventory.Hold(line_id=line.line_id, sku=line.sku, location_id=work.location_id, quantity=line.quantity)
+        for line in work.lines
+    ]
+
+
+async def state_without(db: Connection, order: Order, *ending: Fulfillment) -> OrderState:
+    """Where an order stands once this work is done: completed if nothing else is left to do."""
     all_work = await fulfillment.read_fulfillments_of(db, references=[order.id])
-    others_done = all(each.state in fulfillment.DONE for each in all_work if each.id != work.id)
+    ended = {each.id for each in ending}
+    others_done = all(each.state in fulfillment.DONE for each in all_work if each.id not in ended)
     units_done = all(line.fulfilled + line.cancelled == line.ordered for line in order.lines)
-    to = OrderState.COMPLETED if others_done and units_done else order.state
-    return await _step(db, step, order, work, to=to, now=now)
+    return OrderState.COMPLETED if others_done and units_done else order.state
 
 
-async def _step(
+async def take_step(
     db: Connection,
     step: Step,
     order: Order,
@@ -136,6 +150,7 @@ async def _step(
     changes: Sequence[inventory.Change] = (),
     **facts: object,
 ) -> Fulfillment:
+    """Take the locked work its step further, and its order with it, and tell of both."""
     await fulfillment.move(db, work, to=step.to, now=now)
     told: list[tuple[str, dict[str, object]]] = [
         (

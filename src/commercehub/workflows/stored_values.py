@@ -9,6 +9,7 @@ import msgspec
 from asyncpg import Connection
 
 import payments
+from commercehub.sales.carts import Cart
 from commercehub.workflows.refusals import CURRENCY, EXPIRED, UNKNOWN, StoredValueNotUsable
 from commercehub.workflows.tenders import Tender
 
@@ -50,15 +51,32 @@ async def look_into(
     return tuple(seen)
 
 
+def with_cards_of(cart: Cart, tenders: Sequence[Tender]) -> tuple[Tender, ...]:
+    """The tenders, with the cart's own gift cards in place of one that names none: each pays what it has.
+
+    ``StoredValueNotUsable`` if the cart has none.
+    """
+    given: list[Tender] = []
+    for position, tender in enumerate(tenders):
+        if tender.type != GIFT_CARD or tender.code_hash is not None:
+            given.append(tender)
+            continue
+        if not cart.gift_cards:
+            raise StoredValueNotUsable(position, tender.type, UNKNOWN)
+        given.extend(Tender(type=GIFT_CARD, stored_value_id=card.id) for card in cart.gift_cards)
+    return tuple(given)
+
+
 async def _find(
     db: Connection, tender: Tender, customer_id: UUID | None, currency: str, clock_offset: timedelta
 ) -> payments.StoredValue | None:
     if tender.type == STORE_CREDIT:
         if customer_id is None:
             return None
-        return await payments.find_store_credit(
-            db, owner_id=customer_id, currency=currency, clock_offset=clock_offset
-        )
+        return await payments.find_store_credit(db, owner_id=customer_id, currency=currency, clock_offset=clock_offset)
+    if tender.stored_value_id is not None:
+        known = await payments.read_gift_cards(db, card_ids=[tender.stored_value_id], clock_offset=clock_offset)
+        return known.get(tender.stored_value_id)
     try:
         return await payments.find_gift_card(db, code_hash=tender.code_hash or b"", clock_offset=clock_offset)
     except payments.StoredValueNotFound:

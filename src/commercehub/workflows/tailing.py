@@ -22,8 +22,8 @@ T = TypeVar("T")
 POLL_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 1.0
 BATCH: Final = 500
-BEHIND_MAX: Final = 256
-"""News that a listener has not taken yet."""
+BEHIND_MAX: Final = 1_024
+"""News that a listener has not taken yet; more than one look finds, so that nobody is slow who is not."""
 MISSED_PAGE: Final = 2_000
 MISSED_PAGES_MAX: Final = 50
 """How far back somebody who comes again may be taken; further back they had better read everything anew."""
@@ -43,15 +43,23 @@ class TooManyListeners(Exception):
 
 
 class Listener:
-    """Somebody who waits for news: of some SKUs' stock, or of an order.
+    """Somebody who waits for news: of some SKUs' stock, or of an order; of what comes ``after`` a position.
 
     ``queue`` holds what has been told and not been taken; ``None`` in it is the end. ``was_slow``, ``was_reset``: why.
     """
 
-    def __init__(self, *, caller: str, skus: Iterable[str] = (), order_id: UUID | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        caller: str,
+        skus: Iterable[str] = (),
+        order_id: UUID | None = None,
+        after: Position = events.BEGINNING,
+    ) -> None:
         self.caller = caller
         self.skus = frozenset(skus)
         self.order_id = order_id
+        self.after = after
         self.queue: asyncio.Queue[Told | None] = asyncio.Queue(BEHIND_MAX)
         self.was_slow = False
         self.was_reset = False
@@ -64,8 +72,10 @@ class Listener:
 
     def tell(self, told: Told) -> None:
         """Hand on a piece of news."""
+        if told.position <= self.after:
+            return
         # One place is kept for the end.
-        if self.queue.qsize() >= BEHIND_MAX - 1:
+        if self.queue.qsize() >= self.queue.maxsize - 1:
             self.was_slow = True
             self.end()
         else:
@@ -100,8 +110,6 @@ class Tailer:
 
     async def position(self) -> Position:
         """A place behind which lies whatever is told from now on."""
-        if self._position is not None:
-            return self._position
         async with self._database.connection() as db:
             return await events.read_position(db)
 
@@ -133,8 +141,9 @@ class Tailer:
         if listener.order_id is not None:
             _remove(self._by_order, listener.order_id, listener)
 
-    async def missed(self, listener: Listener, *, after: Position, until: Position) -> Sequence[Told] | None:
-        """What a listener missed between two positions; ``None`` if nobody can say, or it is too much to be told."""
+    async def missed(self, listener: Listener, *, until: Position) -> Sequence[Told] | None:
+        """What a listener missed up to the position at which it joined; ``None`` if it is too much to be told."""
+        after = listener.after
         if after >= until:
             return []
         found: list[Told] = []
@@ -152,11 +161,15 @@ class Tailer:
         async with self._database.connection() as db:
             return await events.is_kept(db, position=position)
 
-    async def aclose(self) -> None:
-        """Let everybody go."""
+    def end(self) -> None:
+        """Let everybody go, and whoever comes from now on at once."""
         self.is_closed = True
         for listener in self._listeners:
             listener.end()
+
+    async def aclose(self) -> None:
+        """Let everybody go, and read no more."""
+        self.end()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

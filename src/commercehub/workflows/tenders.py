@@ -10,6 +10,7 @@ from commercehub.workflows.refusals import BALANCE, StoredValueNotUsable, Tender
 from payments.money import Money
 
 TENDERS_MAX: Final = 10
+PAY_AT_PICKUP: Final = "pay_at_pickup"
 
 
 class Tender(msgspec.Struct, frozen=True, kw_only=True):

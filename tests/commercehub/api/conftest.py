@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -49,13 +50,19 @@ async def undocumented(api: httpx.AsyncClient, surface: list[Operation]) -> Asyn
 
     async def look(answer: httpx.Response) -> None:
         request = answer.request
-        for address, operation in addresses:
-            if operation.method == request.method and address.fullmatch(request.url.path):
-                await answer.aread()
-                told = operation.codes.get(answer.status_code)
-                code = f"`{answer.json()['code']}`" if answer.status_code >= 400 else ""
-                if told is None or code not in told:
-                    found.add(f"{operation}: {answer.status_code} {code}")
+        found_at = [
+            operation
+            for address, operation in addresses
+            if operation.method == request.method and address.fullmatch(request.url.path)
+        ]
+        # `/v1/carts/current` is no `/v1/carts/{cart_id}`.
+        exact = [operation for operation in found_at if operation.path == request.url.path]
+        for operation in exact or found_at:
+            await answer.aread()
+            told = operation.codes.get(answer.status_code)
+            code = f"`{answer.json()['code']}`" if answer.status_code >= 400 else ""
+            if told is None or code not in told:
+                found.add(f"{operation}: {answer.status_code} {code}")
 
     api.event_hooks["response"].append(look)
     yield found
@@ -77,7 +84,7 @@ class World(dict[str, str]):
 
 
 @pytest.fixture
-async def world(channels: Channels, app: Channel, admin: Channel) -> World:
+async def world(channels: Channels, app: Channel, admin: Channel, people: Mapping[str, str]) -> World:
     """One thing of every kind: an open cart, an order with work to do, a till, a product, a place, a key, an import."""
     sku = await channels.product({"DC1": 9})
     cart = await app.cart({"sku": sku}, ship=True)
@@ -102,7 +109,42 @@ async def world(channels: Channels, app: Channel, admin: Channel) -> World:
         sku=sku,
     )
     world.token = cart["token"]
+    world |= await _brought_back(channels) | dict(people)
     return world
+
+
+@pytest.fixture(scope="session")
+async def people(channels: Channels) -> Mapping[str, str]:
+    """Somebody who buys and wants more, somebody who works, a device; and what stands in paths without being an id."""
+    admin, place = channels["admin"], await channels.location("S1")
+    shopper, customer = await channels.customer()
+    wishlist = await shopper.ok("POST", "/v1/wishlists", {})
+    wishlist = await shopper.ok(
+        "POST", f"/v1/wishlists/{wishlist['id']}/items", {"sku": await channels.product({"S1": 1})}
+    )
+    person = {"login": f"p-{uuid.uuid4().hex}", "name": "P", "role": "support", "password": "correct horse battery"}
+    return {
+        "customer_id": customer["id"],
+        "list_id": wishlist["id"],
+        "item_id": wishlist["items"][0]["id"],
+        "staff_id": (await admin.ok("POST", "/v1/staff", person))["id"],
+        "device_id": (await admin.ok("POST", "/v1/devices", {"name": "Till", "location_id": place}))["id"],
+        "code": "WELCOME10",
+        "processor": "sandbox",
+    }
+
+
+async def _brought_back(channels: Channels) -> dict[str, str]:
+    """A payment, and a return that waits for its goods."""
+    till, call_center = channels["store"], channels["call_center"]
+    register = await channels.drawer()
+    cart = await till.cart({"sku": await channels.product({"S1": 1})})
+    order = (await till.check_out(cart, {"type": "cash"}, more={"register_id": register})).json()
+    lines = [{"line_id": order["lines"][0]["id"], "quantity": 1}]
+    asked = {"order_id": order["id"], "method": "mail", "lines": lines}
+    back = await call_center.ok("POST", "/v1/returns", asked)
+    payments = await call_center.ok("GET", f"/v1/payments?order_id={order['id']}")
+    return {"payment_id": payments["data"][0]["id"], "return_id": back["id"]}
 
 
 READ_TABLES = """

@@ -109,3 +109,10 @@ async def test_a_drawer_that_is_not_there_takes_no_cash(till: Channel, channels:
     for register in (ids.show("reg", ids.new()), "reg_1"):
         answer = await till.check_out(cart, {"type": "cash"}, more={"register_id": register})
         assert answer.status_code in {404, 409}, answer.text
+
+
+async def test_a_till_is_renamed_and_keeps_its_drawer(admin: Channel, till: Channel, drawer: str) -> None:
+    renamed = await admin.ok("PATCH", f"/v1/registers/{drawer}", {"name": f"By the door {drawer}"})
+    assert (renamed["id"], renamed["name"]) == (drawer, f"By the door {drawer}")
+    await till.ok("GET", f"/v1/registers/{drawer}/sessions/current")
+    assert (await till.patch(f"/v1/registers/{drawer}", {"name": "Mine"})).status_code == 403

@@ -110,10 +110,10 @@ async def test_a_change_between_the_answer_and_the_first_look_is_not_missed(
     tailer = served.tailer
     after = await tailer.position()
     await receive(sku)
-    listener = tailing.Listener(caller="a test", skus=[sku])
+    listener = tailing.Listener(caller="a test", skus=[sku], after=after)
     until = await tailer.join(listener)
     try:
-        missed = await tailer.missed(listener, after=after, until=until)
+        missed = await tailer.missed(listener, until=until)
         late = [] if missed else [await asyncio.wait_for(listener.queue.get(), 1)]
         assert [told.body["available"] for told in (*(missed or ()), *late) if told] == [6]
     finally:
@@ -134,13 +134,15 @@ async def test_who_comes_with_a_place_that_is_not_kept_is_told_to_read_anew(
 
 
 async def test_who_missed_too_much_is_told_to_read_anew(
-    api: httpx.AsyncClient, app: Channel, sku: str, receive: Receive, monkeypatch: pytest.MonkeyPatch
+    api: httpx.AsyncClient, app: Channel, sku: str, receive: Receive, monkeypatch: pytest.MonkeyPatch, served: Hub
 ) -> None:
     path = f"/v1/availability/stream?sku={sku}"
     async with listening(api, path, key=app.key) as stream:
         await receive(sku)
         heard = await stream.next()
         assert heard is not None
+    while served.tailer._task is not None:
+        await asyncio.sleep(0.02)
     for _ in range(2):
         await receive(sku)
     monkeypatch.setattr(tailing, "MISSED_PAGE", 1)
@@ -229,11 +231,11 @@ async def test_nothing_is_read_while_nobody_listens_and_one_statement_is_enough_
 async def test_one_who_does_not_keep_up_is_let_go_of_and_the_others_hear_everything(
     served: Hub, sku: str, receive: Receive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tailing, "BEHIND_MAX", 3)
-    slow = tailing.Listener(caller="a test", skus=[sku])
-    monkeypatch.undo()
-    quick = tailing.Listener(caller="a test", skus=[sku])
-    monkeypatch.setattr(tailing, "BEHIND_MAX", 3)
+    now = await served.tailer.position()
+    with monkeypatch.context() as patched:
+        patched.setattr(tailing, "BEHIND_MAX", 3)
+        slow = tailing.Listener(caller="a test", skus=[sku], after=now)
+    quick = tailing.Listener(caller="a test", skus=[sku], after=now)
     for listener in (slow, quick):
         await served.tailer.join(listener)
     taken = []

@@ -43,6 +43,7 @@ class Peer:
             "HUB_SANDBOX_DATABASE": str(folder / "books.sqlite"),
             "HUB_SANDBOX_SECRET": f"{API_KEY},sk_other",
             "HUB_SANDBOX_WEBHOOK_URL": webhook_url,
+            "HUB_SANDBOX_STRIPE_WEBHOOK_URL": webhook_url,
             "HUB_SANDBOX_WEBHOOK_SECRET": ",".join(WEBHOOK_SECRETS),
         }
         self._child: subprocess.Popen[bytes] | None = None
@@ -128,8 +129,10 @@ class Bench:
     processor: Processor
     impatient: Processor
     """The same, with a time limit that a test can wait for."""
-    make: Callable[[str], Processor]
-    """The same, looking for its processor at another address."""
+    make: Callable[..., Processor]
+    """The same, looking for its processor at another address, or with another ``api_key`` or ``webhook_secrets``."""
+    signature_header: str
+    """What its processor proves a webhook with."""
     peer: Peer
     inbox: Inbox
 

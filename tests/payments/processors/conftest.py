@@ -1,9 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
 from payments.processors.sandbox import Sandbox
+from payments.processors.stripe import Stripe
 from tests.payments.processors.bench import API_KEY, WEBHOOK_SECRETS, Bench, Inbox, Peer
 
 
@@ -26,23 +28,28 @@ def peer(inbox: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pee
         peer.end()
 
 
-def _sandbox(url: str, call_seconds_max: float = 5.0) -> Sandbox:
-    return Sandbox(
-        base_url=url,
-        api_key=API_KEY,
-        webhook_secrets=(WEBHOOK_SECRETS[0], "whsec_unused"),
-        call_seconds_max=call_seconds_max,
-    )
+USUAL = {"api_key": API_KEY, "webhook_secrets": (WEBHOOK_SECRETS[0], "whsec_unused")}
 
 
-@pytest.fixture(scope="session", params=["sandbox"])
+def _sandbox(url: str, **facts: Any) -> Sandbox:
+    return Sandbox(base_url=url, **{**USUAL, **facts})
+
+
+def _stripe(url: str, **facts: Any) -> Stripe:
+    """The real SDK, against the face of the sandbox that speaks as Stripe does."""
+    usual = {"return_url": "https://shop.example/back", "many_captures": True}
+    return Stripe(base_url=f"{url}/stripe", **{**USUAL, **usual, **facts})
+
+
+@pytest.fixture(scope="session", params=["sandbox", "stripe"])
 async def bench(request: pytest.FixtureRequest, peer: Peer, inbox: Inbox) -> AsyncIterator[Bench]:
     """Every adapter comes through here: it passes the suite or it is none."""
-    adapter = {"sandbox": _sandbox}[request.param]
+    adapter: Any = {"sandbox": _sandbox, "stripe": _stripe}[request.param]
     bench = Bench(
         processor=adapter(peer.url),
-        impatient=adapter(peer.url, 0.5),
+        impatient=adapter(peer.url, call_seconds_max=0.5),
         make=adapter,
+        signature_header={"sandbox": "Sandbox-Signature", "stripe": "Stripe-Signature"}[request.param],
         peer=peer,
         inbox=inbox,
     )

@@ -23,8 +23,7 @@ from payments.processors import (
     Unknown,
     outcome_of,
 )
-from payments.processors.sandbox import Sandbox
-from tests.payments.processors.bench import API_KEY, WEBHOOK_SECRETS, Bench, free_port
+from tests.payments.processors.bench import WEBHOOK_SECRETS, Bench, free_port
 
 CHARGED_AND_NOT_TOLD = ("answer_lost", "error_after", "garbage", "wrong_amount", "reset")
 TROUBLE = (*CHARGED_AND_NOT_TOLD, "error_before")
@@ -296,8 +295,10 @@ async def test_a_key_in_flight_for_longer_than_we_wait_is_unknown(bench: Bench) 
 
 
 async def test_a_payment_that_there_is_not_is_none_and_nothing_can_be_done_with_it(bench: Bench) -> None:
-    assert await bench.processor.retrieve("pay_" + "0" * 32) is None
-    operation = bench.then(bench.operation(), "pay_" + "0" * 32, 1000)
+    _, payment = await authorized(bench)
+    nobodys = payment.partition("_")[0] + "_" + "0" * 32
+    assert await bench.processor.retrieve(nobodys) is None
+    operation = bench.then(bench.operation(), nobodys, 1000)
     assert isinstance(await bench.processor.capture(operation), Declined)
 
 
@@ -360,7 +361,7 @@ async def test_a_server_that_is_no_processor_is_unknown_and_never_absence_or_a_d
 
 
 async def test_a_wrong_api_key_is_unknown_and_never_a_decline(bench: Bench) -> None:
-    stranger = Sandbox(base_url=bench.peer.url, api_key="sk_wrong")
+    stranger = bench.make(bench.peer.url, api_key="sk_wrong")
     try:
         assert isinstance(await stranger.authorize(bench.operation()), Unknown)
         assert isinstance(await stranger.find_by_reference("ref"), Unknown)
@@ -422,10 +423,10 @@ async def test_a_webhook_that_was_refused_comes_again_as_the_same_event(bench: B
     assert first == again
 
 
-def signed(raw: bytes, *, secret: str = WEBHOOK_SECRETS[0], at: float | None = None) -> dict[str, str]:
+def signed(bench: Bench, raw: bytes, *, secret: str = WEBHOOK_SECRETS[0], at: float | None = None) -> dict[str, str]:
     signed_at = int(time.time() if at is None else at)
     proof = hmac.new(secret.encode(), f"{signed_at}.".encode() + raw, hashlib.sha256).hexdigest()
-    return {"Sandbox-Signature": f"t={signed_at},v1={proof}"}
+    return {bench.signature_header: f"t={signed_at},v1={proof}"}
 
 
 @pytest.fixture
@@ -437,23 +438,23 @@ async def event(bench: Bench) -> bytes:
 
 async def test_either_of_two_live_secrets_opens_a_webhook(bench: Bench, event: bytes) -> None:
     for secret in (WEBHOOK_SECRETS[0], "whsec_unused"):
-        assert len(bench.processor.parse_webhook(event, signed(event, secret=secret))) == 1
+        assert len(bench.processor.parse_webhook(event, signed(bench, event, secret=secret))) == 1
 
 
 async def test_a_webhook_signed_with_a_retired_secret_is_refused(bench: Bench, event: bytes) -> None:
     with pytest.raises(BadSignature):
-        bench.processor.parse_webhook(event, signed(event, secret=WEBHOOK_SECRETS[1]))
+        bench.processor.parse_webhook(event, signed(bench, event, secret=WEBHOOK_SECRETS[1]))
 
 
 async def test_a_webhook_that_was_changed_after_signing_is_refused(bench: Bench, event: bytes) -> None:
     with pytest.raises(BadSignature):
-        bench.processor.parse_webhook(event + b" ", signed(event))
+        bench.processor.parse_webhook(event + b" ", signed(bench, event))
 
 
 @pytest.mark.parametrize("seconds", [-301, 301])
 async def test_a_webhook_out_of_time_is_refused(bench: Bench, event: bytes, seconds: int) -> None:
     with pytest.raises(BadSignature):
-        bench.processor.parse_webhook(event, signed(event, at=time.time() + seconds))
+        bench.processor.parse_webhook(event, signed(bench, event, at=time.time() + seconds))
 
 
 @pytest.mark.parametrize(
@@ -461,7 +462,7 @@ async def test_a_webhook_out_of_time_is_refused(bench: Bench, event: bytes, seco
 )
 async def test_a_webhook_without_a_proper_signature_is_refused(bench: Bench, event: bytes, header: str) -> None:
     with pytest.raises(BadSignature):
-        bench.processor.parse_webhook(event, {"sandbox-signature": header})
+        bench.processor.parse_webhook(event, {bench.signature_header.lower(): header})
 
 
 @pytest.mark.parametrize(
@@ -469,14 +470,14 @@ async def test_a_webhook_without_a_proper_signature_is_refused(bench: Bench, eve
 )
 async def test_a_signed_webhook_that_is_no_event_is_refused(bench: Bench, raw: bytes) -> None:
     with pytest.raises(BadSignature):
-        bench.processor.parse_webhook(raw, signed(raw))
+        bench.processor.parse_webhook(raw, signed(bench, raw))
 
 
 async def test_an_adapter_without_secrets_believes_no_webhook(bench: Bench, event: bytes) -> None:
-    trusting = Sandbox(base_url=bench.peer.url, api_key=API_KEY)
+    trusting = bench.make(bench.peer.url, webhook_secrets=())
     try:
         with pytest.raises(BadSignature):
-            trusting.parse_webhook(event, signed(event, secret=""))
+            trusting.parse_webhook(event, signed(bench, event, secret=""))
     finally:
         await trusting.aclose()
 

@@ -1,0 +1,194 @@
+"""Gift cards: issued, looked up, spent partly and together with a card, never more than they hold, refunded to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from commercehub.database import Database
+from tests.client import Channel, Channels
+from tests.commercehub.api.conftest import CARD
+from tests.serving import findings
+
+Jobs = Callable[[], Awaitable[None]]
+
+
+def usd(amount: int) -> dict[str, Any]:
+    return {"amount": amount, "currency": "USD"}
+
+
+def gift(code: str, **more: Any) -> dict[str, Any]:
+    return {"type": "gift_card", "code": code, **more}
+
+
+def code_of(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json().get("code", "")
+
+
+@pytest.fixture
+async def issue(till: Channel) -> Callable[..., Awaitable[str]]:
+    async def issue(amount: int, **more: Any) -> str:
+        card = await till.ok("POST", "/v1/gift-cards", {"balance": usd(amount), **more})
+        return str(card["code"])
+
+    return issue
+
+
+async def balance(channel: Channel, code: str) -> int:
+    found = await channel.ok("POST", "/v1/gift-cards/lookup", {"code": code})
+    return int(found["balance"]["amount"])
+
+
+async def test_a_card_is_shown_to_its_issuer_and_again_for_the_same_key(till: Channel, database: Database) -> None:
+    body = {"balance": usd(5_000), "expires_at": "2100-01-01T00:00:00Z"}
+    first = await till.post("/v1/gift-cards", body, key="one card")
+    again = await till.post("/v1/gift-cards", body, key="one card")
+    assert (first.status_code, first.json()) == (201, again.json())
+    assert again.headers["Idempotent-Replayed"] == "true"
+    code = first.json()["code"]
+    assert (len(code), code.count("-")) == (19, 3)
+    async with database.connection() as db:
+        kept = await db.fetchval(
+            "SELECT count(*) FROM commercehub.idempotency_keys WHERE body LIKE '%' || $1 || '%'", code
+        )
+    assert kept == 0
+
+
+async def test_a_card_is_found_however_its_code_is_typed(app: Channel, issue: Callable[..., Awaitable[str]]) -> None:
+    code = await issue(700)
+    typed = code.lower().replace("-", " ").replace("0", "o").replace("1", "l")
+    found = await app.ok("POST", "/v1/gift-cards/lookup", {"code": typed})
+    assert (found["balance"], found["state"], found["code"]) == (usd(700), "active", None)
+
+
+async def test_ten_wrong_codes_are_enough(admin: Channel) -> None:
+    key = await admin.ok("POST", "/v1/api-keys", {"channel": "chat", "role": "service"})
+    guesser = Channel(admin.http, key["secret"])
+    for at in range(10):
+        assert code_of(await guesser.post("/v1/gift-cards/lookup", {"code": f"GUESS-{at}"})) == (404, "not_found")
+    stopped = await guesser.post("/v1/gift-cards/lookup", {"code": "GUESS-10"})
+    assert code_of(stopped) == (429, "rate_limited")
+    assert int(stopped.headers["Retry-After"]) > 60
+
+
+async def test_a_card_is_spent_partly_and_the_rest_is_paid_by_card(
+    app: Channel, channels: Channels, issue: Callable[..., Awaitable[str]], database: Database
+) -> None:
+    sku = await channels.product({"DC1": 1}, price=3_000, tax_class="exempt")
+    code = await issue(2_000)
+    cart = await app.cart({"sku": sku}, ship=True)
+    order = (await app.check_out(cart, gift(code, amount=usd(1_500)), CARD)).json()
+    assert order["state"] == "placed"
+    assert await balance(app, code) == 500
+    paid = await channels["call_center"].ok("GET", f"/v1/payments?order_id={order['id']}")
+    total = order["total"]["amount"]
+    assert [(each["tender"], each["amount"]["amount"], each["captured"]["amount"]) for each in paid["data"]] == [
+        ("gift_card", 1_500, 1_500),
+        ("card", total - 1_500, 0),
+    ]
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_a_card_that_is_declined_leaves_the_gift_card_as_it_was(
+    app: Channel, channels: Channels, issue: Callable[..., Awaitable[str]], database: Database
+) -> None:
+    code = await issue(500)
+    cart = await app.cart({"sku": await channels.product({"DC1": 1})}, ship=True)
+    declined = await app.check_out(cart, gift(code), {"type": "card", "payment_method": "pm_declined"})
+    assert code_of(declined) == (402, "payment_declined")
+    assert await balance(app, code) == 500
+    # Without an amount it pays what it has, and the card the rest.
+    order = (await app.check_out(cart, gift(code), CARD)).json()
+    assert (order["state"], await balance(app, code)) == ("placed", 0)
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_a_gift_card_alone_pays_for_all_of_it(
+    till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]]
+) -> None:
+    code = await issue(5_000)
+    cart = await till.cart({"sku": await channels.product({"S1": 1}, price=1_200, tax_class="exempt")})
+    sold = (await till.check_out(cart, gift(code))).json()
+    assert (sold["state"], sold["payment_state"], await balance(till, code)) == ("completed", "paid", 3_800)
+
+
+async def _euros(till: Channel) -> str:
+    card = await till.ok("POST", "/v1/gift-cards", {"balance": {"amount": 9_999, "currency": "EUR"}})
+    return str(card["code"])
+
+
+async def test_what_cannot_be_spent_is_told_and_nothing_is_touched(
+    app: Channel, till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]]
+) -> None:
+    sku = await channels.product({"DC1": 1}, price=1_000, tax_class="exempt")
+    cart = await app.cart({"sku": sku}, ship=True)
+    full = await issue(10_000)
+    refused = {
+        "unknown": gift("ABCD-EFGH-JKMN-PQRS"),
+        "expired": gift(await issue(9_999, expires_at="2020-01-01T00:00:00Z")),
+        "currency": gift(await _euros(till)),
+        "balance": gift(await issue(100)),
+    }
+    for reason, tender in refused.items():
+        answer = await app.check_out(cart, gift(full, amount=usd(10)), tender)
+        assert code_of(answer) == (422, "gift_card_not_usable"), reason
+        assert (answer.json()["reason"], answer.json()["errors"][0]["pointer"]) == (reason, "/tenders/1")
+    assert code_of(await app.check_out(cart, {"type": "store_credit"})) == (422, "gift_card_not_usable")
+    assert code_of(await app.check_out(cart, {"type": "gift_card"})) == (422, "tender_mismatch")
+    assert code_of(await app.check_out(cart, {**CARD, "code": full})) == (422, "tender_mismatch")
+    assert code_of(await app.check_out(cart, gift(full, payment_method="pm_ok"))) == (422, "tender_mismatch")
+    assert (await balance(app, full), await channels.level(sku, "DC1")) == (10_000, (1, 0))
+    assert (await app.check_out(cart, gift(full))).status_code == 201
+
+
+async def test_many_orders_at_once_never_spend_more_than_the_card_holds(
+    till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]], database: Database
+) -> None:
+    sku = await channels.product({"S1": 8}, price=1_000, tax_class="exempt")
+    code = await issue(3_500)
+    carts = [await till.cart({"sku": sku}) for _ in range(8)]
+    answers = await asyncio.gather(*(till.check_out(cart, gift(code)) for cart in carts))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [422] * 5
+    assert {code_of(answer) for answer in answers if answer.status_code == 422} == {(422, "gift_card_not_usable")}
+    assert (await balance(till, code), await channels.level(sku, "S1")) == (500, (5, 0))
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_what_a_gift_card_paid_goes_back_onto_it(
+    till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]], admin: Channel
+) -> None:
+    code = await issue(2_000)
+    register = await channels.drawer()
+    cart = await till.cart({"sku": await channels.product({"S1": 1}, price=1_500, tax_class="exempt")})
+    tenders = (gift(code, amount=usd(1_000)), {"type": "cash"})
+    sold = (await till.check_out(cart, *tenders, more={"register_id": register})).json()
+    back = await till.ok(
+        "POST",
+        "/v1/returns",
+        {
+            "order_id": sold["id"],
+            "method": "in_store",
+            "lines": [{"line_id": sold["lines"][0]["id"], "quantity": 1, "reason": "damaged"}],
+            "receive": True,
+            "register_id": register,
+        },
+    )
+    # What was paid last goes back first.
+    assert [(each["tender"], each["amount"]["amount"], each["state"]) for each in back["refunds"]] == [
+        ("cash", 500, "succeeded"),
+        ("gift_card", 1_000, "succeeded"),
+    ]
+    assert await balance(till, code) == 2_000
+    report = await till.ok("GET", f"/v1/registers/{register}/sessions/current")
+    assert (report["tenders"][0]["expected"], report["returns"]) == (usd(0), usd(1_500))
+
+
+async def test_who_may_not_issue_gift_cards_does_not(app: Channel, warehouse: Channel) -> None:
+    for channel in (app, warehouse):
+        answer = await channel.post("/v1/gift-cards", {"balance": usd(1)})
+        assert code_of(answer) == (403, "forbidden")
