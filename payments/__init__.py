@@ -33,6 +33,7 @@ from payments.errors import (
 )
 from payments.intents import (
     FINAL,
+    GIVEN_UP,
     Fact,
     Intent,
     IntentState,
@@ -97,6 +98,7 @@ from payments.unsettled import (
 
 __all__ = [
     "FINAL",
+    "GIVEN_UP",
     "Booking",
     "Fact",
     "Finding",

@@ -71,11 +71,11 @@ WHERE id IN (SELECT id FROM payments.inbox WHERE applied_at < $1 ORDER BY applie
 """
 
 
-async def store(db: Connection, arrivals: Sequence[Arrival], *, processor: str, now: datetime) -> int:
+async def store(db: Connection, arrivals: Sequence[Arrival], *, processor_name: str, now: datetime) -> int:
     """Keep events, each once by the processor's own id of it; returns how many were not known."""
     rows = await db.fetch(
         STORE,
-        processor,
+        processor_name,
         [each.event_id for each in arrivals],
         [each.type for each in arrivals],
         [each.processor_reference for each in arrivals],

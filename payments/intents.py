@@ -39,10 +39,12 @@ MOVES: Final[Mapping[IntentState, frozenset[IntentState]]] = {
     IntentState.AUTHORIZED: frozenset({IntentState.AUTHORIZED, IntentState.CAPTURED, IntentState.VOIDED}),
     IntentState.CAPTURED: frozenset({IntentState.CAPTURED}),
     IntentState.VOIDED: frozenset(),
-    # By ``record_late`` alone: money that came after nobody waited for it any more, and is let go of again.
-    IntentState.DECLINED: frozenset({IntentState.AUTHORIZED}),
-    IntentState.FAILED: frozenset({IntentState.AUTHORIZED}),
+    IntentState.DECLINED: frozenset(),
+    IntentState.FAILED: frozenset(),
 }
+
+GIVEN_UP: Final = frozenset({IntentState.DECLINED, IntentState.FAILED})
+"""Nobody waits for these any more. Money that comes late moves them to ``AUTHORIZED``, by ``record_late`` alone."""
 
 
 class Kind(StrEnum):
@@ -564,7 +566,7 @@ async def record_late(db: Connection, fact: Fact, *, intent_id: UUID, now: datet
     is now, or ``None`` if nobody had given it up or its late promise is in the books already.
     """
     rows = await db.fetch(LOCK, [intent_id])
-    if not rows or rows[0]["state"] not in {IntentState.FAILED, IntentState.DECLINED}:
+    if not rows or rows[0]["state"] not in GIVEN_UP:
         return None
     intent = _intent(rows[0])
     await db.execute(RECORD_LATE, fact.operation_id, intent.id, intent.amount_minor, fact.processor_reference, now)

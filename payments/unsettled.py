@@ -92,9 +92,9 @@ async def give_up(db: Connection, *, operation_id: UUID, now: datetime) -> bool:
     return await db.fetchval(GIVE_UP, operation_id, now) is not None
 
 
-async def read_standing(db: Connection, *, processor: str, intent_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+async def read_standing(db: Connection, *, processor_name: str, intent_ids: Sequence[UUID]) -> dict[UUID, Standing]:
     """How the payments of a processor stand, by the intents' ids; those that are none of ours are missing."""
-    rows = await db.fetch(READ_STANDING, processor, list(intent_ids))
+    rows = await db.fetch(READ_STANDING, processor_name, list(intent_ids))
     return {row["intent_id"]: msgspec.convert(dict(row), Standing) for row in rows}
 
 

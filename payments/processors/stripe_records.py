@@ -151,7 +151,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def was_authorized(self) -> bool:
         """Whether a bank ever promised the money."""
-        if self.status in _AUTHORIZED:
+        if self.status in _AUTHORIZED or self.amount_received:
             return True
         charge = self.latest_charge
         return self.status == "canceled" and isinstance(charge, Charge) and charge.status == "succeeded"

@@ -45,6 +45,8 @@ async def open_hub(
         on_connect=on_connect,
     )
     processors: dict[str, Processor] = {}
+    if given.stripe_secret_key:
+        processors["stripe"] = _stripe(given, given.stripe_secret_key)
     if given.sandbox_url and given.sandbox_key:
         processors["sandbox"] = Sandbox(
             base_url=given.sandbox_url,
@@ -66,6 +68,19 @@ async def open_hub(
         for processor in processors.values():
             await processor.aclose()
         await database.close()
+
+
+def _stripe(given: Settings, api_key: str) -> Processor:
+    from payments.processors.stripe import API_URL, Stripe  # noqa: PLC0415 - 30 MB that a hub without it need not load
+
+    secrets = (given.stripe_webhook_secret or "").split(",")
+    return Stripe(
+        api_key=api_key,
+        base_url=given.stripe_base_url or API_URL,
+        return_url=given.base_url,
+        webhook_secrets=tuple(secret.strip() for secret in secrets if secret.strip()),
+        many_captures=given.stripe_many_captures,
+    )
 
 
 def create_app(

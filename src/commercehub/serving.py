@@ -39,7 +39,10 @@ DIFFERENT_CHARACTERS_MIN: Final = 10
 REVISIONS: Final = sorted(
     file.name.partition("_")[0] for file in Path(__file__).parent.glob("migrations/versions/[0-9]*_*.py")
 )
+POSTGRES_MAJOR_MIN: Final = 18
 ON_DISK: Final = ("fsync", "full_page_writes", "synchronous_commit")
+
+READ_MAJOR = "SELECT current_setting('server_version_num')::int / 10000"
 
 IS_MADE = "SELECT to_regclass('commercehub.alembic_version') IS NOT NULL"
 
@@ -91,6 +94,9 @@ async def look_for_danger(given: Settings, *, demo_secret: str | None = None) ->
         reasons.append(f"The database of HUB_DATABASE_URL cannot be reached: {error or type(error).__name__}.")
         raise Refused("\n".join(reasons)) from error
     try:
+        major = await db.fetchval(READ_MAJOR)
+        if major < POSTGRES_MAJOR_MIN:
+            reasons.append(f"The database server is PostgreSQL {major}. The hub needs {POSTGRES_MAJOR_MIN} or newer.")
         missing = await _what_is_missing(db)
         if missing:
             reasons.append(missing)

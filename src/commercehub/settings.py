@@ -46,6 +46,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_url: Annotated[str | None, Meta(description="The sandbox processor. It is play money: demos only.")] = None
     sandbox_key: Annotated[str | None, Meta(description="The sandbox processor's API key.")] = None
     sandbox_webhook_secret: Annotated[str | None, Meta(description="What the sandbox signs its webhooks with.")] = None
+    stripe_secret_key: Annotated[
+        str | None, Meta(description="Stripe's secret API key. With it, carts can be paid by `stripe`.")
+    ] = None
+    stripe_webhook_secret: Annotated[
+        str | None,
+        Meta(
+            description="What Stripe signs its webhooks to `/v1/webhooks/stripe` with; two, with a comma, while it changes."
+        ),
+    ] = None
+    stripe_many_captures: Annotated[
+        bool, Meta(description="Whether Stripe lets your account capture one authorization in parts (multicapture).")
+    ] = False
+    stripe_base_url: Annotated[
+        str | None, Meta(description="Another address for Stripe, as the sandbox's `/stripe`; for tests.")
+    ] = None
     base_url: Annotated[str, Meta(description="Where clients reach the hub; it stands in links and problem types.")] = (
         "http://127.0.0.1:8000"
     )

@@ -204,5 +204,44 @@ def test_wrong_usage_says_what_is_wrong(arguments: tuple[str, ...], said: str, r
 
 
 def test_every_command_explains_itself(run: Run) -> None:
-    listed = re.findall(r"^    (\w+) ", run("-h").stdout, re.MULTILINE)
-    assert listed == ["demo", "test", "doctor", "check", "import", "migrate", "work"]
+    listed = re.findall(r"^    ([a-z-]+)(?: |$)", run("-h").stdout, re.MULTILINE)
+    everyday = ["demo", "test", "doctor", "check", "import", "migrate", "up", "work"]
+    first_steps = ["create-channel", "create-key", "set-tax-rate", "set-delivery-rate"]
+    assert listed == [*everyday, *first_steps, "backup", "restore", "configuration"]
+
+
+def test_the_page_on_configuration_is_what_the_code_says(run: Run, repository: Path) -> None:
+    page = (repository / "docs" / "configuration.md").read_text()
+    table = page.partition("<!-- table -->\n")[2].partition("<!-- /table -->")[0]
+    assert table == run("configuration").stdout, "hub configuration prints the table"
+    assert not re.findall(r"\| +\|$", table, re.MULTILINE), "every variable says what it does"
+
+
+def test_the_first_steps_in_an_empty_hub(run: Run) -> None:
+    done = run("create-channel", "web", "--name", "A shop of this test", "--currency", "eur", "--country", "de")
+    assert (done.returncode, done.stdout) == (0, "The sales channel 'A shop of this test' is open.\n")
+    again = run("create-channel", "web", "--name", "A shop of this test", "--currency", "EUR", "--country", "DE")
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert run("set-tax-rate", "DE", "books", "7").stdout == "In DE, books is taxed at 7 %.\n"
+    assert run("set-delivery-rate", "ship", "EUR", "450").returncode == 0
+    key = run("create-key", "--role", "till", "--channel", "store", "--location", "s1")
+    assert (key.returncode, key.stdout[:7], key.stdout.count("\n")) == (0, "hub_sk_", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("create-key", "--role", "till"), "stands at a location"),
+        (("create-key", "--role", "till", "--channel", "store"), "--location CODE"),
+        (("create-key", "--role", "till", "--channel", "store", "--location", "MOON"), "no location 'MOON'"),
+        (("create-key", "--role", "storefront"), "A storefront's key is public"),
+        (("set-tax-rate", "US", "standard", "101"), "no percentage"),
+        (("set-tax-rate", "Utopia", "standard", "1"), "no country"),
+        (("set-delivery-rate", "ship", "USD", "4.99"), "no amount"),
+    ],
+    ids=" ".join,
+)
+def test_a_first_step_that_cannot_be_taken_is_one_sentence(arguments: tuple[str, ...], said: str, run: Run) -> None:
+    done = run(*arguments)
+    assert (done.returncode > 0, done.stdout) == (True, "")
+    assert said in done.stderr.splitlines()[-1]

@@ -194,22 +194,32 @@ def test_the_file_holds_what_a_client_needs_and_only_its_owner_reads_it(demo: De
     assert document["mailbox_url"].startswith(document["base_url"])
 
 
+def _block(readme: str, name: str) -> str:
+    return readme.partition(f"<!-- {name} -->\n```sh\n")[2].partition("\n```")[0]
+
+
 def test_the_readme_sells_as_it_says(demo: Demo, repository: Path) -> None:
-    block = (repository / "README.md").read_text().partition("<!-- sell -->\n```sh\n")[2].partition("\n```")[0]
+    readme = (repository / "README.md").read_text()
     done = subprocess.run(
         ["sh", "-e"],
-        input=block,
+        input=_block(readme, "sell") + "\necho CHANNELS\n" + _block(readme, "channels"),
         env=environ(demo.folder),
         cwd=repository,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()
+    sold, _, crossed = done.stdout.partition("CHANNELS\n")
+    told = sold.splitlines()
     assert [told[2], *told[3:9]] == ["authorized", "picking", "picked", "packed", "shipped", "delivered", "completed"]
     assert told[9:11] == ["paid", "open"]
+    told = crossed.splitlines()
+    assert told[4:9] == ["picking", "picked", "ready", "handed_over", "completed"]
+    assert told[10] == "open"
+    assert told[14:18] == ["picking", "picked", "packed", "shipped"]
+    assert told[-1] == "partially_refunded"
 
 
 def test_every_key_works(demo: Demo) -> None:

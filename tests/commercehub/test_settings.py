@@ -84,3 +84,22 @@ def test_settings_become_variables_and_settings_again() -> None:
         log_level="error",
     )
     assert settings.read(settings.environment(given)) == given
+
+
+def test_a_level_is_one_that_there_is() -> None:
+    assert settings.read({**NEEDED, "HUB_LOG_LEVEL": "warning"}).log_level == "warning"
+    assert _complaints(HUB_LOG_LEVEL="loud") == ["HUB_LOG_LEVEL: Invalid enum value 'loud'"]
+    with pytest.raises(InvalidSettings):
+        settings.level({"HUB_LOG_LEVEL": "loud"})
+
+
+def test_proxies_are_networks() -> None:
+    found = settings.read({**NEEDED, "HUB_TRUSTED_PROXIES": "10.0.0.0/8, ::1"})
+    assert [str(each) for each in found.proxies] == ["10.0.0.0/8", "::1/128"]
+    assert len(_complaints(HUB_TRUSTED_PROXIES="10.0.0.0/8,the moon")) == 1
+
+
+def test_both_secrets_count_while_one_takes_the_other_s_place() -> None:
+    assert settings.read(NEEDED).secrets == ("s" * 32,)
+    assert settings.read({**NEEDED, "HUB_SECRET_PREVIOUS": "p" * 32}).secrets == ("s" * 32, "p" * 32)
+    assert len(_complaints(HUB_SECRET_PREVIOUS="short")) == 1

@@ -37,7 +37,9 @@ WORKERS = 2
 TELLERS = 24
 OPEN_SECONDS_MAX = 0.06
 OUTSTANDING_MIN = 50
-OUTSTANDING_MAX = 4_000
+OUTSTANDING_MAX = 300
+"""Less than a batch: the relay stands at the head of the events, where transactions are open, and not far behind it."""
+WATCH_SECONDS = 0.05
 DRAIN_SECONDS_MAX = 90.0
 ACTOR = Actor(name="a proof", channel="back_office")
 
@@ -48,6 +50,8 @@ WHERE $1::text IS NOT NULL AND id > $2::bigint ORDER BY id LIMIT $3
 """The control: a look that goes by ids alone, and so past whatever commits late."""
 
 PREPARE = """
+TRUNCATE commercehub.events, commercehub.event_batches;
+DROP SCHEMA IF EXISTS proof CASCADE;
 CREATE SCHEMA proof;
 CREATE TABLE proof.reached (aggregate_id uuid NOT NULL);
 CREATE TABLE proof.effects (aggregate_id uuid PRIMARY KEY);
@@ -102,6 +106,7 @@ class Proof:
         log: Path,
         late_seconds: float | None = None,
         read: str | None = None,
+        workers: int = WORKERS,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._given, self._valkey, self._log, self._say = given, valkey, log, say
@@ -112,6 +117,7 @@ class Proof:
         self._faults: dict[str, int] = {}
         self._outstanding_min = sys.maxsize
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._count = workers
         self._environ = {**os.environ, **settings.environment(given)}
         if late_seconds is not None:
             self._environ["PROOF_LATE_SECONDS"] = str(late_seconds)
@@ -124,12 +130,14 @@ class Proof:
         try:
             async with database.connection() as db:
                 await db.execute(PREPARE)
-            self._workers = [self._start() for _ in range(WORKERS)]
+            self._workers = [self._start() for _ in range(self._count)]
             async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch(database))
                 tellers = [group.create_task(self._tell(database)) for _ in range(TELLERS)]
-                await self._break(database, faults, seconds)
+                await self._break(faults, seconds)
                 self._closing = True
                 await asyncio.wait(tellers)
+                watching.cancel()
             await self._drain(database, drain_seconds_max)
             return await self._see(database)
         finally:
@@ -178,16 +186,20 @@ class Proof:
             self._seen = await db.fetchval(COUNT_EFFECTS)
         return len(self._told) - self._seen
 
-    async def _break(self, database: Database, faults: int, seconds: float) -> None:
+    async def _watch(self, database: Database) -> None:
+        while True:
+            await self._outstanding(database)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _break(self, faults: int, seconds: float) -> None:
         kinds = ["a worker"] if self._valkey is None else ["a worker", "a worker", "Valkey", "FLUSHALL"]
         plan: list[str] = []
-        while self._seen == 0 and faults:  # the workers are up
-            await self._outstanding(database)
-            await asyncio.sleep(0.05)
+        while self._seen == 0:  # the workers are not up yet
+            await asyncio.sleep(WATCH_SECONDS)
         for number in range(faults):
             plan = plan or self._chance.sample(kinds, len(kinds))
             await asyncio.sleep(seconds / faults * self._chance.uniform(0.5, 1.5))
-            while (outstanding := await self._outstanding(database)) < OUTSTANDING_MIN:
+            while (outstanding := len(self._told) - self._seen) < OUTSTANDING_MIN:
                 await asyncio.sleep(0.005)
             self._outstanding_min = min(self._outstanding_min, outstanding)
             kind = plan.pop()
@@ -199,7 +211,7 @@ class Proof:
 
     async def _do(self, kind: str) -> None:
         if kind == "a worker":
-            position = self._chance.randrange(WORKERS)
+            position = self._chance.randrange(self._count)
             self._workers[position].kill()
             self._workers[position].wait()
             self._workers[position] = self._start()

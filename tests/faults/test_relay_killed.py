@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.commercehub.jobs.conftest import Valkey
 from tests.conftest import SECRET
 from tests.faults.relaying import BY_ID, Proof
 
-LATE_SECONDS = 1.0
+LATE_SECONDS = 0.5
 DRAIN_SECONDS_MAX = 15.0
 
 
@@ -30,20 +31,25 @@ def own_valkey() -> Iterator[Valkey]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def own_url(make_database: Callable[[str], str]) -> str:
+    return make_database("relay_killed")
+
+
 @pytest.fixture
-def proof_on(make_database: Callable[[str], str], tmp_path: Path) -> Callable[..., Proof]:
-    def make(name: str, *, valkey: Valkey | None = None, read: str | None = None) -> Proof:
+def proof_on(own_url: str, tmp_path: Path) -> Callable[..., Proof]:
+    def make(*, valkey: Valkey | None = None, **options: Any) -> Proof:
         seed = random.randrange(2**32)
         print(f"seed {seed}")  # noqa: T201 - pytest shows it if this fails
         given = Settings(
-            database_url=make_database(name),
+            database_url=own_url,
             secret=SECRET,
             redis_url=valkey.url if valkey else None,
             log_level="error",
             pool_size=6,
         )
         return Proof(
-            given, seed=seed, valkey=valkey, log=tmp_path / "workers.log", late_seconds=LATE_SECONDS, read=read
+            given, seed=seed, valkey=valkey, log=tmp_path / "workers.log", late_seconds=LATE_SECONDS, **options
         )
 
     return make
@@ -54,13 +60,15 @@ async def test_kills_lose_no_event_and_double_no_effect(
     driver: str, proof_on: Callable[..., Proof], request: pytest.FixtureRequest
 ) -> None:
     valkey = request.getfixturevalue("own_valkey") if driver == "arq" else None
-    proof = proof_on("relay_arq" if valkey else "relay_alone", valkey=valkey)
-    verdict = await proof.run(faults=4 if valkey else 2, seconds=1.5, drain_seconds_max=DRAIN_SECONDS_MAX)
+    proof = proof_on(valkey=valkey, workers=2 if valkey else 1)
+    verdict = await proof.run(faults=4 if valkey else 1, seconds=1.0, drain_seconds_max=DRAIN_SECONDS_MAX)
     assert verdict.holds, str(verdict)
-    assert sum(verdict.faults.values()) == (4 if valkey else 2)
+    assert sum(verdict.faults.values()) == (4 if valkey else 1)
 
 
-async def test_control_a_relay_that_goes_by_ids_alone_loses_some(proof_on: Callable[..., Proof]) -> None:
-    verdict = await proof_on("relay_control", read=BY_ID).run(faults=0, seconds=1.5, drain_seconds_max=2.0)
+async def test_control_a_relay_that_goes_by_ids_alone_loses_some(
+    proof_on: Callable[..., Proof], own_valkey: Valkey
+) -> None:
+    verdict = await proof_on(valkey=own_valkey, read=BY_ID, workers=1).run(faults=0, seconds=1.0, drain_seconds_max=1.0)
     assert not verdict.holds
     assert verdict.missing > 0, str(verdict)

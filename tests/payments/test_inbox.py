@@ -18,14 +18,14 @@ def _arrivals(many: int) -> list[Arrival]:
 
 async def test_an_event_is_kept_once_by_its_processor(db: Connection, now: datetime) -> None:
     first, second = _arrivals(2)
-    assert await inbox.store(db, [first, first], processor="sandbox", now=now) == 1
-    assert await inbox.store(db, [second, first], processor="sandbox", now=now) == 1
-    assert await inbox.store(db, [first], processor="another", now=now) == 1
+    assert await inbox.store(db, [first, first], processor_name="sandbox", now=now) == 1
+    assert await inbox.store(db, [second, first], processor_name="sandbox", now=now) == 1
+    assert await inbox.store(db, [first], processor_name="another", now=now) == 1
 
 
 async def test_an_event_that_is_taken_is_left_to_whoever_took_it_for_a_while(db: Connection, now: datetime) -> None:
     past = now - timedelta(days=400)
-    await inbox.store(db, _arrivals(3), processor="sandbox", now=past)
+    await inbox.store(db, _arrivals(3), processor_name="sandbox", now=past)
     taken = await inbox.take(db, limit=3, now=past)
     assert len(taken) == 3
     assert await inbox.take(db, limit=3, now=past) == []
@@ -35,7 +35,7 @@ async def test_an_event_that_is_taken_is_left_to_whoever_took_it_for_a_while(db:
 
 async def test_an_event_that_is_applied_or_put_off_does_not_come_up(db: Connection, now: datetime) -> None:
     past = now - timedelta(days=400)
-    await inbox.store(db, _arrivals(2), processor="sandbox", now=past)
+    await inbox.store(db, _arrivals(2), processor_name="sandbox", now=past)
     applied, put_off = await inbox.take(db, limit=2, now=past)
     await inbox.mark_applied(db, letter_ids=[applied.id], now=past)
     await inbox.postpone(db, [(put_off.id, past + timedelta(seconds=6))])
@@ -45,7 +45,7 @@ async def test_an_event_that_is_applied_or_put_off_does_not_come_up(db: Connecti
 
 async def test_only_what_was_applied_is_forgotten(db: Connection, now: datetime) -> None:
     past = now - timedelta(days=400)
-    await inbox.store(db, _arrivals(2), processor="sandbox", now=past)
+    await inbox.store(db, _arrivals(2), processor_name="sandbox", now=past)
     applied, waiting = await inbox.take(db, limit=2, now=past)
     await inbox.mark_applied(db, letter_ids=[applied.id], now=past)
     assert await inbox.forget(db, before=past + timedelta(days=1)) == 1

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 import payments
@@ -60,6 +61,7 @@ async def test_what_waits_has_all_that_its_processor_needs_to_hear(desk: Desk) -
         processor_reference=None,
         payment_method="pm_1",
         attempts=0,
+        begun_at=desk.now,
     )
 
 
@@ -340,6 +342,38 @@ def test_an_intent_that_ended_moves_no_more() -> None:
     ended = {state for state, reached in MOVES.items() if not reached}
     assert ended == {IntentState.VOIDED, IntentState.DECLINED, IntentState.FAILED}
     assert set(MOVES) == set(IntentState)
+
+
+async def test_money_that_comes_after_it_was_given_up_is_booked_once_and_can_be_let_go_of(desk: Desk) -> None:
+    card = desk.card(500)
+    await desk.open(card)
+    await desk.hear(card.operation_id, OperationState.FAILED)
+    late = payments.Fact(operation_id=ids.new(), state=OperationState.SUCCEEDED, processor_reference="pay_1")
+    intent = await payments.record_late(desk.db, late, intent_id=card.id, now=desk.now)
+    assert intent == await desk.intent()
+    assert (intent.state, intent.authorized_minor) == (IntentState.AUTHORIZED, 500)
+    again = msgspec.structs.replace(late, operation_id=ids.new())
+    assert await payments.record_late(desk.db, again, intent_id=card.id, now=desk.now) is None
+    await desk.hear(await desk.begin(intent, Kind.VOID, 500))
+    assert (await desk.intent()).state is IntentState.VOIDED
+    assert await payments.record_late(desk.db, again, intent_id=card.id, now=desk.now) is None
+    assert await payments.verify(desk.db) == []
+
+
+async def test_a_success_of_what_was_given_up_is_not_ours(desk: Desk) -> None:
+    card = desk.card(500)
+    await desk.open(card)
+    await desk.hear(card.operation_id, OperationState.PENDING, action_url="https://bank.example/1")
+    assert await payments.read_next_urls(desk.db, references=[desk.reference]) == {
+        desk.reference: "https://bank.example/1"
+    }
+    assert await payments.give_up(desk.db, operation_id=card.operation_id, now=desk.now)
+    assert await payments.read_next_urls(desk.db, references=[desk.reference]) == {}
+    await desk.hear(card.operation_id)
+    assert (await desk.intent()).state is IntentState.PENDING
+    await desk.hear(card.operation_id, OperationState.FAILED)
+    assert (await desk.intent()).state is IntentState.FAILED
+    assert not await payments.give_up(desk.db, operation_id=card.operation_id, now=desk.now)
 
 
 async def _due(desk: Desk, after: timedelta, limit: int = 9) -> int:

@@ -9,7 +9,7 @@ from asyncpg import Connection
 import payments
 from commercehub.api.call import Answer, Call
 from commercehub.api.carts import CART_CODES, edit_of, is_open, reveal_addresses, show
-from commercehub.api.errors import Problem
+from commercehub.api.errors import FieldError, Problem
 from commercehub.api.gift_cards import GIFT_CARD_CODES, GiftCardCode, counting_wrong_codes, hash_code
 from commercehub.api.routing import route
 from commercehub.auth import Permission
@@ -42,7 +42,8 @@ async def put_gift_card_in(call: Call, cart_id: UUID) -> Answer:
     edit = edit_of(call, cart_id)
 
     async def work(db: Connection, now: datetime) -> CartView:
-        await is_open(call, cart_id)(db)
+        # Who insists on another version hears of that first, and uses up no try.
+        call.check_version((await is_open(call, cart_id)(db)).version)
         card = await _find(call, db, given.code)
         last4 = "".join(letter for letter in given.code if letter.isalnum())[-4:].upper()
         cart = await cart_gift_cards.put_gift_card_in(db, edit, gift_card_id=card.id, last4=last4, now=now)
@@ -50,8 +51,13 @@ async def put_gift_card_in(call: Call, cart_id: UUID) -> Answer:
             raise StoredValueNotUsable(0, GIFT_CARD, CURRENCY)
         return await show(call, db, cart)
 
-    async with counting_wrong_codes(call, [given.code]):
-        return await reveal_addresses(call, await call.once(work, subject=cart_id, conceal=conceal))
+    try:
+        async with counting_wrong_codes(call, [given.code]):
+            return await reveal_addresses(call, await call.once(work, subject=cart_id, conceal=conceal))
+    except StoredValueNotUsable as error:
+        where = FieldError(pointer="/code", detail="It cannot be spent in this cart.")
+        facts = {"reason": error.reason}
+        raise Problem("gift_card_not_usable", where.detail, errors=[where], facts=facts) from error
 
 
 @route(

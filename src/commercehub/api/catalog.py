@@ -401,7 +401,8 @@ def _product(call: Call, given: NewProduct) -> catalog.Product:
     product_id = ids.new()
     return catalog.Product(
         id=product_id,
-        handle=given.handle or f"{slug(given.title)[:180]}-{ids.show('p', product_id)[-8:]}".lstrip("-"),
+        handle=given.handle
+        or f"{slug(words.folded_text(given.title))[:180]}-{ids.show('p', product_id)[-8:]}".lstrip("-"),
         title=given.title,
         description_html=given.description_html,
         vendor=given.vendor,

@@ -13,7 +13,7 @@ from commercehub.api.call import Answer, Call
 from commercehub.api.fields import END, Id, Name, Page, Paging, read_cursor, write_cursor
 from commercehub.api.routing import route
 from commercehub.auth import Permission
-from commercehub.sales import categories
+from commercehub.sales import categories, words
 from commercehub.sales.shopify_cells import slug
 
 Handle = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[a-z0-9][a-z0-9-]*" + END)]
@@ -85,7 +85,8 @@ async def create_category(call: Call) -> Answer:
     category = categories.Category(
         id=category_id,
         parent_id=call.id("cat", given.parent_id) if given.parent_id is not None else None,
-        handle=given.handle or f"{slug(given.name)[:180]}-{ids.show('c', category_id)[-8:]}".lstrip("-"),
+        handle=given.handle
+        or f"{slug(words.folded_text(given.name))[:180]}-{ids.show('c', category_id)[-8:]}".lstrip("-"),
         name=given.name,
         position=given.position,
     )

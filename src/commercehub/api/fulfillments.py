@@ -282,7 +282,7 @@ async def deliver(call: Call, fulfillment_id: UUID) -> Answer:
     answer=FulfillmentView,
     codes=STEP_CODES,
 )
-async def ready(call: Call, fulfillment_id: UUID) -> Answer:
+async def make_ready(call: Call, fulfillment_id: UUID) -> Answer:
     """The goods wait for the customer, who is told, with the code that opens them."""
     await _read(call, Nothing, fulfillment_id, State.READY)
 
@@ -413,4 +413,4 @@ def _view(work: Fulfillment, parcels: list[fulfillment.Parcel]) -> FulfillmentVi
     )
 
 
-ROUTES = (list_fulfillments, get_fulfillment, start, pick, pack, ship, deliver, ready, hand_over, cancel)
+ROUTES = (list_fulfillments, get_fulfillment, start, pick, pack, ship, deliver, make_ready, hand_over, cancel)

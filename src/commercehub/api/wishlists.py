@@ -13,7 +13,7 @@ from msgspec import Meta
 import inventory
 from commercehub import auth, ids
 from commercehub.api.call import Answer, Call
-from commercehub.api.carts import CART_CODES, reveal_addresses, show
+from commercehub.api.carts import reveal_addresses, show
 from commercehub.api.errors import FieldError, Problem, not_found
 from commercehub.api.fields import Barcode, Id, Name, Page, Paging, Sku, cut, read_barcode
 from commercehub.api.routing import route
@@ -191,7 +191,7 @@ async def remove_item(call: Call, list_id: UUID, item_id: UUID) -> WishlistView:
     "/v1/wishlists/{list_id}/items/{item_id}/move-to-cart",
     permission=Permission.WISHLISTS,
     answer=CartView,
-    codes=("no_price", "unknown_variant", "too_many_lines", "quantity_too_large", *CART_CODES),
+    codes=("no_price", "unknown_variant", "too_many_lines", "quantity_too_large", "total_too_large"),
 )
 async def move_to_cart(call: Call, list_id: UUID, item_id: UUID) -> Answer:
     """One unit goes into the customer's open cart, begun if there is none, and the item leaves the list."""

@@ -44,6 +44,7 @@ SCHEDULE: Final[tuple[tuple[float, Job], ...]] = (
     (3_600.0, orders.forget_webhooks),
     (60.0, housekeeping.forget_answers),
     (60.0, housekeeping.forget_sign_ins),
+    (3_600.0, housekeeping.forget_handoffs),
     (3_600.0, housekeeping.keep_partitions),
 )
 """Seconds between two runs, and the job."""

@@ -9,6 +9,7 @@ from asyncpg import Connection
 
 from commercehub import auth, events, idempotency
 from commercehub.database import Work
+from commercehub.sales import handoffs
 from commercehub.workflows import importing
 from commercehub.workflows.parts import Hub
 
@@ -43,6 +44,16 @@ async def forget_sign_ins(hub: Hub) -> None:
     for work in (sessions, attempts):
         while await hub.database.transaction(work):
             pass
+
+
+async def forget_handoffs(hub: Hub) -> None:
+    """Forget the codes that opened a cart in another channel, long ago."""
+
+    async def work(db: Connection, now: datetime) -> bool:
+        return await handoffs.purge_handoffs(db, now=now) == handoffs.PURGE_BATCH
+
+    while await hub.database.transaction(work):
+        pass
 
 
 async def keep_partitions(hub: Hub) -> None:

@@ -121,7 +121,9 @@ SELECT cart.id, cart.sales_channel_id, cart.channel, channel.locale, cart.locati
                    'id', line.id, 'variant_id', variant.id, 'sku', variant.sku,
                    'title', product.title || coalesce(' – ' || variant.title, ''),
                    'quantity', line.quantity, 'quantity_scale', variant.quantity_scale,
-                   'delivery_id', line.delivery_id, 'unit_price', price.amount_minor,
+                   'delivery_id', line.delivery_id,
+                   -- What was taken off sale since has no price any more: the cart says so, and is not checked out.
+                   'unit_price', CASE WHEN product.published AND variant.for_sale THEN price.amount_minor END,
                    'rate_ppm', coalesce(rate.rate_ppm, 0), 'shippable', variant.requires_shipping) ORDER BY line.id)
         FROM commercehub.cart_lines AS line
         JOIN commercehub.variants AS variant ON variant.id = line.variant_id
@@ -176,7 +178,7 @@ WITH cart AS ({EDIT}
 variant AS (
     SELECT variant.id FROM commercehub.variants AS variant
     JOIN commercehub.products AS product ON product.id = variant.product_id AND product.published
-    WHERE lower(variant.sku) = lower($8) OR variant.gtin14 = $9
+    WHERE (lower(variant.sku) = lower($8) OR variant.gtin14 = $9) AND variant.for_sale
 ),
 line AS (
     INSERT INTO commercehub.cart_lines AS line (id, cart_id, variant_id, quantity, delivery_id)

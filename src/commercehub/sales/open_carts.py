@@ -22,6 +22,9 @@ LOCK_CUSTOMER = "SELECT id FROM commercehub.customers WHERE id = $1 FOR NO KEY U
 
 FIND_OPEN = "SELECT id FROM commercehub.carts WHERE customer_id = $1 AND state = 'open'"
 
+# One that is checked out while we wait for it is not open any more, and not found.
+LOCK_OPEN = "SELECT id FROM commercehub.carts WHERE customer_id = $1 AND state = 'open' FOR UPDATE"
+
 LOCK = """
 SELECT cart.id, cart.state, cart.customer_id, cart.token_hash, cart.location_id, cart.merged_into, cart.version
 FROM commercehub.carts AS cart
@@ -153,6 +156,13 @@ async def lock_customer(db: Connection, *, customer_id: UUID) -> None:
 async def find_open_cart(db: Connection, *, customer_id: UUID) -> UUID | None:
     """The customer's open cart."""
     cart_id: UUID | None = await db.fetchval(FIND_OPEN, customer_id)
+    return cart_id
+
+
+async def lock_open_cart(db: Connection, *, customer_id: UUID) -> UUID | None:
+    """The customer's open cart, which stays open until this transaction ends. ``CustomerNotFound``."""
+    await lock_customer(db, customer_id=customer_id)
+    cart_id: UUID | None = await db.fetchval(LOCK_OPEN, customer_id)
     return cart_id
 
 

@@ -16,6 +16,10 @@ from commercehub.sales.catalog import PRODUCT_COLUMNS, Product, product_of
 from commercehub.sales.words import Language, question
 
 RANK_MAX: Final = 2_000_000
+RANKED_MAX: Final = 5_000
+"""Of how many products the words are weighed: of more than that none is, and they come as they were made."""
+BEGUN_MAX: Final = 1_000
+"""How many SKUs that begin in one way are looked at."""
 _FIRST: Final = UUID(int=0)
 
 
@@ -70,32 +74,37 @@ FROM page JOIN commercehub.products AS product ON product.id = page.id
 ORDER BY product.id
 """
 
-_RANKED: Final = f"""
+# What the caller may see is asked of each hit where its product is at hand; its category only until the page is full.
+_PAGE: Final = f"""
     UNION ALL
-    SELECT variant.product_id, {RANK_MAX}
-    FROM commercehub.variants AS variant
-    WHERE lower(variant.sku) = lower($8::text)
+    SELECT product.id, {RANK_MAX}
+    FROM commercehub.variants AS variant JOIN commercehub.products AS product ON product.id = variant.product_id
+    WHERE (lower(variant.sku) = lower($8::text) OR variant.gtin14 = $10::text) AND product.published = $2
     UNION ALL
-    SELECT variant.product_id, {RANK_MAX}
-    FROM commercehub.variants AS variant
-    WHERE variant.gtin14 = $10::text
-    UNION ALL
-    SELECT variant.product_id, 0
-    FROM commercehub.variants AS variant
-    WHERE lower(variant.sku) ~>=~ lower($9::text) AND lower(variant.sku) ~<~ (lower($9::text) || chr(1114111))
+    SELECT begun.product_id, 0
+    FROM (
+        SELECT variant.product_id
+        FROM commercehub.variants AS variant
+        WHERE lower(variant.sku) ~>=~ lower($9::text) AND lower(variant.sku) ~<~ (lower($9::text) || chr(1114111))
+        ORDER BY lower(variant.sku) USING ~<~
+        LIMIT {BEGUN_MAX}
+    ) AS begun JOIN commercehub.products AS product ON product.id = begun.product_id
+    WHERE product.published = $2
 ),
 ranked AS (
-    SELECT hit.id, max(hit.rank) AS rank FROM hit GROUP BY hit.id
+    SELECT hit.id, max(hit.rank) AS rank
+    FROM hit
+    GROUP BY hit.id
+    HAVING max(hit.rank) < $3 OR (max(hit.rank) = $3 AND hit.id > $4)
+    ORDER BY max(hit.rank) DESC, hit.id
+    OFFSET 0
 ),
 page AS (
     SELECT ranked.id, ranked.rank
-    FROM ranked JOIN commercehub.products AS product ON product.id = ranked.id
-    WHERE product.published = $2
-      AND (ranked.rank < $3 OR (ranked.rank = $3 AND ranked.id > $4))
-      AND ($1::uuid IS NULL OR EXISTS (
-          SELECT FROM commercehub.product_categories AS member JOIN inside ON inside.id = member.category_id
-          WHERE member.product_id = ranked.id))
-    ORDER BY ranked.rank DESC, ranked.id
+    FROM ranked
+    WHERE $1::uuid IS NULL OR EXISTS (
+        SELECT FROM commercehub.product_categories AS member JOIN inside ON inside.id = member.category_id
+        WHERE member.product_id = ranked.id)
     LIMIT $11
 )
 SELECT {PRODUCT_COLUMNS}, page.rank
@@ -108,20 +117,34 @@ WITH RECURSIVE {_INSIDE},
 asked AS (
     SELECT to_tsquery('english', $5) && (to_tsquery('english', $6) || to_tsquery('simple', $7)) AS words
 ),
+few AS (
+    SELECT count(*) <= {RANKED_MAX} AS enough
+    FROM (SELECT FROM asked JOIN commercehub.products AS product ON product.search_en @@ asked.words
+          LIMIT {RANKED_MAX} + 1) AS counted
+),
 hit AS (
-    SELECT product.id, round(1000000 * ts_rank(product.search_en, asked.words))::int AS rank
-    FROM asked JOIN commercehub.products AS product ON product.search_en @@ asked.words
-{_RANKED}"""
+    SELECT product.id,
+           CASE WHEN few.enough THEN round(1000000 * ts_rank(product.search_en, asked.words))::int ELSE 0 END AS rank
+    FROM asked CROSS JOIN few JOIN commercehub.products AS product ON product.search_en @@ asked.words
+    WHERE product.published = $2
+{_PAGE}"""
 
 SEARCH_ES = f"""
 WITH RECURSIVE {_INSIDE},
 asked AS (
     SELECT to_tsquery('spanish', $5) && (to_tsquery('spanish', $6) || to_tsquery('simple', $7)) AS words
 ),
+few AS (
+    SELECT count(*) <= {RANKED_MAX} AS enough
+    FROM (SELECT FROM asked JOIN commercehub.products AS product ON product.search_es @@ asked.words
+          LIMIT {RANKED_MAX} + 1) AS counted
+),
 hit AS (
-    SELECT product.id, round(1000000 * ts_rank(product.search_es, asked.words))::int AS rank
-    FROM asked JOIN commercehub.products AS product ON product.search_es @@ asked.words
-{_RANKED}"""
+    SELECT product.id,
+           CASE WHEN few.enough THEN round(1000000 * ts_rank(product.search_es, asked.words))::int ELSE 0 END AS rank
+    FROM asked CROSS JOIN few JOIN commercehub.products AS product ON product.search_es @@ asked.words
+    WHERE product.published = $2
+{_PAGE}"""
 
 _STATEMENTS: Final[Mapping[Language, str]] = {Language.EN: SEARCH_EN, Language.ES: SEARCH_ES}
 

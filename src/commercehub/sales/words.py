@@ -14,8 +14,9 @@ import msgspec
 
 WORD_CHARS_MAX: Final = 64
 QUESTION_WORDS_MAX: Final = 16
-TEXT_CHARS_MAX: Final = 20_000
-"""How much of a description is searched."""
+HTML_CHARS_MAX: Final = 20_000
+TEXT_CHARS_MAX: Final = 2_000
+"""How much of a description is searched: a batch of an import has to be indexed well within its transaction's time."""
 BEGINNING_CHARS_MIN: Final = 2
 """A single letter begins too many words to be looked for."""
 SKU_BEGINNING_CHARS_MIN: Final = 3
@@ -76,7 +77,8 @@ def folded_text(*texts: str) -> str:
 
 def folded_html(text: str) -> str:
     """The words of a description without its mark-up, as many as are searched."""
-    return folded_text(html.unescape(_TAG.sub(" ", text[:TEXT_CHARS_MAX])))
+    plain = html.unescape(_TAG.sub(" ", text[:HTML_CHARS_MAX]))
+    return folded_text(" ".join(plain.split())[:TEXT_CHARS_MAX])
 
 
 def question(text: str) -> Question:

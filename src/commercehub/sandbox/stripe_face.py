@@ -4,6 +4,7 @@ What moves money is asked of this very processor's own API, with the same key an
 are changed on the way there and back: so the books, the keys and all the faults are the same for both.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -79,7 +80,7 @@ async def create(request: Call) -> ASGIApp:
     ask = {
         "amount": _amount(fields, "amount", currency),
         "currency": currency,
-        "reference": metadata.get(REFERENCE) or f"stripe-{uuid4()}",
+        "reference": metadata.get(REFERENCE) or _reference_for(request),
         "payment_method": fields.get("payment_method", ""),
         "return_url": fields.get("return_url"),
     }
@@ -245,6 +246,12 @@ async def _act(
         mine = [one for one in given if one["id"] in _ids_under(said, key)]
         return _json(mine[0], headers=headers)
     return _json(_intent(request, said), headers=headers)
+
+
+def _reference_for(request: Call) -> str:
+    """The books want one where the caller has none: the same for the same key, or its second try would be another ask."""
+    key = request.headers.get("Idempotency-Key") or str(uuid4())
+    return f"stripe-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 async def _ask(request: Call, path: str, *, key: str, body: bytes) -> Native:

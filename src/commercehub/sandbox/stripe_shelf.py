@@ -90,5 +90,6 @@ class Shelf:
             self._opened = sqlite3.connect(
                 self._path, timeout=BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False
             )
+            self._opened.execute("PRAGMA synchronous = NORMAL")  # like the books
             self._opened.executescript(_SCHEMA)
         return self._opened

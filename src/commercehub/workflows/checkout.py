@@ -239,6 +239,18 @@ async def _find_drawer(db: Connection, checkout: Checkout, cart: Cart, shares: S
 def _check(cart: Cart, checkout: Checkout) -> None:
     if checkout.version not in {None, cart.version}:
         raise VersionConflict(cart.version)
+    _check_lines(cart, checkout.actor)
+    if checkout.actor.channel != "store" and not (checkout.email or checkout.phone):
+        raise ContactRequired
+    if any(tender.type == PAY_AT_PICKUP for tender in checkout.tenders):
+        _check_pay_at_pickup(cart, checkout.tenders)
+    total = payments.Money(cart.prices.total, cart.currency)
+    if checkout.expected_total not in {None, total}:
+        raise TotalChanged(total)
+
+
+def _check_lines(cart: Cart, actor: Actor) -> None:
+    """What is sold has a price and a way to the customer; what is carried out is paid where it is carried out."""
     if not cart.lines:
         raise EmptyCart
     for line in cart.lines:
@@ -249,15 +261,8 @@ def _check(cart: Cart, checkout: Checkout) -> None:
         delivery = cart.deliveries[line.delivery_id]
         if delivery.rate is None and delivery.method in METHODS_WITH_ADDRESS:
             raise DeliveryNotOffered(delivery.method)
-        if delivery.method == CARRIED_OUT and checkout.actor.location_id not in {None, delivery.location_id}:
+        if delivery.method == CARRIED_OUT and delivery.location_id != actor.location_id:
             raise DeliveryNotOffered(CARRIED_OUT)
-    if checkout.actor.channel != "store" and not (checkout.email or checkout.phone):
-        raise ContactRequired
-    if any(tender.type == PAY_AT_PICKUP for tender in checkout.tenders):
-        _check_pay_at_pickup(cart, checkout.tenders)
-    total = payments.Money(cart.prices.total, cart.currency)
-    if checkout.expected_total not in {None, total}:
-        raise TotalChanged(total)
 
 
 def _check_pay_at_pickup(cart: Cart, tenders: Sequence[Tender]) -> None:

@@ -17,8 +17,7 @@ async def open_cart_for(
     db: Connection, *, customer_id: UUID, through: Principal, currency: str | None, now: datetime
 ) -> UUID:
     """The customer's open cart, begun if there is none; at a till it goes on there. ``CustomerNotFound``."""
-    await open_carts.lock_customer(db, customer_id=customer_id)
-    cart_id = await open_carts.find_open_cart(db, customer_id=customer_id)
+    cart_id = await open_carts.lock_open_cart(db, customer_id=customer_id)
     if cart_id is not None:
         await go_on_at(db, cart_id=cart_id, through=through, now=now)
         return cart_id

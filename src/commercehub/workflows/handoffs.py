@@ -79,7 +79,7 @@ async def resume(db: Connection, *, code: str, through: Principal, secret: str, 
     """
     hashed = code_hash(code)
     cart_id = await handoffs.find_handoff(db, code_hash=hashed, now=now)
-    merged, capped = False, ()
+    merged, capped = False, tuple[UUID, ...]()
     if through.customer_id is not None:
         claimed = await claiming.claim(
             db, cart_id=cart_id, customer_id=through.customer_id, right=Owner(), through=through, now=now

@@ -304,6 +304,9 @@ class _Batch:
         opened = await self._open_stock(db, rows, kept, now)
         created = {variant_id for variant_id, is_new in touched.items() if is_new}
         changed = (touched.keys() | priced | opened) - created
+        edited = (touched.keys() | priced) - created
+        if edited:
+            await catalog.count_edits(db, variant_ids=sorted(edited))
         return _Taken(handles=handles, created=len(created), changed=len(changed), refused=refused)
 
     async def _acceptable(self, db: Connection) -> tuple[list[VariantRow], tuple[Refusal, ...]]:
@@ -350,6 +353,7 @@ class _Batch:
             kind=row.kind,
             tags=row.tags,
             published=row.published,
+            images=tuple(catalog.Image(url=url) for url in [row.image_url] if url and url.startswith("https://")),
         )
 
     def _variant(self, row: VariantRow, product_id: UUID) -> catalog.Variant:

@@ -18,18 +18,17 @@ import payments
 from commercehub.database import Database
 from commercehub.workflows import inquiries, payment_results
 from commercehub.workflows.rendering import Render
-from payments import inbox, processors
+from payments import inbox
 from payments.inbox import Letter
-from payments.processors import Payment, Processor
+from payments.processors import Fact, Payment, Processor, Unknown
 
 BATCH: Final = 100
 PAYMENTS_AT_ONCE: Final = 8
-GIVEN_UP: Final = frozenset({payments.IntentState.FAILED.value, payments.IntentState.DECLINED.value})
 
 log = structlog.get_logger()
 
 
-async def take_in(db: Connection, facts: Sequence[processors.Fact], *, processor_name: str, now: datetime) -> int:
+async def take_in(db: Connection, facts: Sequence[Fact], *, processor_name: str, now: datetime) -> int:
     """Keep what a processor told, each event once; returns how many were new."""
     arrivals = [
         inbox.Arrival(
@@ -40,7 +39,7 @@ async def take_in(db: Connection, facts: Sequence[processors.Fact], *, processor
         )
         for fact in facts
     ]
-    return await inbox.store(db, arrivals, processor=processor_name, now=now)
+    return await inbox.store(db, arrivals, processor_name=processor_name, now=now)
 
 
 async def apply_due(database: Database, processor_by_name: Mapping[str, Processor], *, render: Render) -> int:
@@ -100,7 +99,7 @@ async def _read_standing(
     found = {}
     async with database.connection() as db:
         for name, intent_ids in by_processor.items():
-            rows = await payments.read_standing(db, processor=name, intent_ids=intent_ids)
+            rows = await payments.read_standing(db, processor_name=name, intent_ids=intent_ids)
             found.update({(name, str(intent_id)): standing for intent_id, standing in rows.items()})
     return found
 
@@ -130,10 +129,10 @@ async def _apply(
     render: Render,
 ) -> bool:
     """Read the payment at its processor and do what follows. False if the processor does not say."""
-    if not standing.operation_ids and standing.state not in GIVEN_UP:
+    if not standing.operation_ids and standing.state not in payments.GIVEN_UP:
         return True  # whatever it was about is in our books already
     found = await processor.retrieve(letter.processor_reference)
-    if isinstance(found, processors.Unknown):
+    if isinstance(found, Unknown):
         return False
     if found is None:
         return True
@@ -146,7 +145,7 @@ async def _apply(
             heard = inquiries.judge(operation, found)
         if heard.fact.state is not payments.OperationState.UNKNOWN:
             await payment_results.follow(database, processor, operation, heard, render=render)
-    if not waiting and standing.state in GIVEN_UP:
+    if not waiting and standing.state in payments.GIVEN_UP:
         await _look_for_late_money(database, standing, found, render=render)
     return True
 

@@ -129,6 +129,7 @@ async def people(channels: Channels) -> Mapping[str, str]:
         "item_id": wishlist["items"][0]["id"],
         "staff_id": (await admin.ok("POST", "/v1/staff", person))["id"],
         "device_id": (await admin.ok("POST", "/v1/devices", {"name": "Till", "location_id": place}))["id"],
+        "gift_card_id": (await admin.ok("POST", "/v1/gift-cards", {"balance": {"amount": 1, "currency": "USD"}}))["id"],
         "code": "WELCOME10",
         "processor": "sandbox",
     }

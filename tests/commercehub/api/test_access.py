@@ -63,6 +63,8 @@ STOREFRONT = {
     "GET /v1/returns/{return_id}/preview",
     "POST /v1/returns/{return_id}/cancel",
     "POST /v1/gift-cards/lookup",
+    "POST /v1/carts/{cart_id}/gift-cards",
+    "DELETE /v1/carts/{cart_id}/gift-cards/{gift_card_id}",
     "POST /v1/customers",
     "POST /v1/customers/sessions",
     "POST /v1/customers/sessions/refresh",

@@ -405,11 +405,94 @@ async def test_a_parcel_needs_an_address_in_good_form(delivery: Mapping[str, Any
     assert _code(answer) == (400, "invalid_request")
 
 
-@pytest.mark.parametrize("method", ["carry_out", "pickup", "digital"])
+@pytest.mark.parametrize("method", ["carry_out", "digital"])
 async def test_a_delivery_that_the_channel_has_not_is_not_offered(method: str, app: Channel) -> None:
     cart = await app.cart()
     answer = await app.put(f"/v1/carts/{cart['id']}/delivery", {"method": method}, token=cart["token"])
     assert _code(answer) == (422, "delivery_not_offered")
+
+
+async def test_lines_are_sent_and_collected_from_one_cart(app: Channel, channels: Channels) -> None:
+    sent, kept = await channels.product({"DC1": 2, "S1": 1}), await channels.product({"DC1": 9, "S1": 1})
+    cart = await app.cart({"sku": sent}, {"sku": kept, "quantity": 2}, ship=True)
+    place = await channels.location("S1")
+    pickup = {"method": "pickup", "location_id": place, "line_ids": [cart["lines"][1]["id"]]}
+    mixed = await app.ok("PUT", f"/v1/carts/{cart['id']}/delivery", pickup, token=cart["token"])
+    ways = {each["method"]: (each["location_id"], each["price"]["amount"]) for each in mixed["deliveries"]}
+    assert ways == {"ship": (None, cart["delivery_total"]["amount"]), "pickup": (place, 0)}
+    # What is to be collected has to be there: the warehouse's nine do not count.
+    assert _problems(mixed) == [("out_of_stock", kept)]
+
+
+async def test_a_place_that_hands_nothing_out_is_not_offered(app: Channel, channels: Channels) -> None:
+    cart = await app.cart({"sku": await channels.product()})
+    path = f"/v1/carts/{cart['id']}/delivery"
+    for body, expected in (
+        ({"location_id": await channels.location("DC1")}, (422, "delivery_not_offered")),
+        ({"location_id": "loc_" + "0" * 26}, (404, "not_found")),
+        ({}, (400, "invalid_request")),
+        ({"location_id": await channels.location("S1"), "address": SHIP_TO}, (400, "invalid_request")),
+    ):
+        assert _code(await app.put(path, {"method": "pickup", **body}, token=cart["token"])) == expected
+
+
+async def test_what_is_carried_out_is_paid_where_it_is_carried_out(till: Channel, channels: Channels) -> None:
+    customer = await channels.shopper()
+    await customer.ok("POST", "/v1/carts")
+    cart = await till.cart({"sku": await channels.product({"S1": 1})})
+    mine = await till.ok("POST", f"/v1/carts/{cart['id']}/claim", {"customer_id": customer.id})
+    card = {"tenders": [{"type": "card", "payment_method": "pm_ok"}]}
+    answer = await customer.post(f"/v1/carts/{mine['id']}/checkout", card)
+    assert _code(answer) == (422, "delivery_not_offered")
+    assert (await till.post(f"/v1/carts/{mine['id']}/checkout", card)).status_code == 201
+
+
+# --- gift cards -------------------------------------------------------------------------------------------------------
+
+
+async def _gift_card(admin: Channel, amount: int, currency: str = "USD") -> Any:
+    return await admin.ok("POST", "/v1/gift-cards", {"balance": {"amount": amount, "currency": currency}})
+
+
+async def test_a_cart_remembers_a_gift_card_and_not_its_code(app: Channel, admin: Channel, channels: Channels) -> None:
+    gift, small = await _gift_card(admin, 700), await _gift_card(admin, 100)
+    cart = await app.cart({"sku": await channels.product({"DC1": 1}, price=1000)}, ship=True)
+    path, token = f"/v1/carts/{cart['id']}/gift-cards", cart["token"]
+    for card in (gift, gift, small):
+        seen = await app.ok("POST", path, {"code": card["code"].lower()}, token=token)
+    assert [(each["id"], each["last4"]) for each in seen["gift_cards"]] == [
+        (card["id"], card["code"][-4:]) for card in (gift, small)
+    ]
+    assert gift["code"] not in str(seen)
+    answer = await app.check_out(cart, {"type": "gift_card"}, {"type": "card", "payment_method": "pm_ok"})
+    assert (answer.status_code, answer.json()["payment_state"]) == (201, "partially_captured"), answer.text
+    for card in (gift, small):
+        assert (await app.ok("POST", "/v1/gift-cards/lookup", {"code": card["code"]}))["balance"]["amount"] == 0
+
+
+async def test_a_gift_card_that_cannot_be_spent_is_not_remembered(app: Channel, admin: Channel) -> None:
+    cart = await app.cart()
+    path, token = f"/v1/carts/{cart['id']}/gift-cards", cart["token"]
+    for code in ("0000-0000-0000-0000", (await _gift_card(admin, 1, "EUR"))["code"]):
+        answer = await app.post(path, {"code": code}, token=token)
+        assert _code(answer) == (422, "gift_card_not_usable")
+        assert answer.json()["errors"][0]["pointer"] == "/code"
+    known = await _gift_card(admin, 1)
+    await app.ok("POST", path, {"code": known["code"]}, token=token)
+    assert (await app.ok("DELETE", f"{path}/{known['id']}", token=token))["gift_cards"] == []
+    assert _code(await app.delete(f"{path}/{known['id']}", token=token)) == (404, "not_found")
+    for _ in range(5):
+        await app.ok("POST", path, {"code": (await _gift_card(admin, 1))["code"]}, token=token)
+    answer = await app.post(path, {"code": (await _gift_card(admin, 1))["code"]}, token=token)
+    assert _code(answer) == (422, "too_many_gift_cards")
+
+
+async def test_a_gift_card_without_a_code_is_one_of_the_carts(app: Channel, channels: Channels) -> None:
+    cart = await app.cart({"sku": await channels.product({"DC1": 1})}, ship=True)
+    answer = await app.check_out(cart, {"type": "gift_card"})
+    assert _code(answer) == (422, "gift_card_not_usable")
+    named = {"type": "gift_card", "amount": {"amount": 1, "currency": "USD"}}
+    assert _code(await app.check_out(cart, named)) == (422, "tender_mismatch")
 
 
 async def test_a_parcel_that_has_no_price_in_the_currency_is_not_offered(app: Channel, admin: Channel) -> None:

@@ -1,16 +1,20 @@
 """Returns: who may ask for what, where goods go, what is given back, and what is refused."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from asyncpg import Connection
 
+import payments
 from commercehub import ids
 from commercehub.database import Database
 from commercehub.seed import planting
 from commercehub.settings import Settings
+from commercehub.workflows import payment_results
 from tests.client import Channel, Channels
 from tests.commercehub.api.conftest import CARD, serving
 from tests.conftest import SECRET
@@ -346,3 +350,34 @@ async def test_staff_capture_and_void_what_is_held(
         ("refund", "succeeded"),
     ]
     assert (now["captured"], now["refunded"]) == (usd(300), usd(300))
+
+
+async def test_a_refund_that_the_processor_refuses_is_told_and_tried_anew_by_settling(
+    shop: Shop, till: Channel, run_jobs: Jobs, database: Database
+) -> None:
+    order, _ = await shop.shipped()
+    await run_jobs()
+    back = await till.ok("POST", "/v1/returns", asking(order, receive=True, method="in_store"))
+    order_id = ids.parse("ord", order["id"])
+
+    async def refuse(db: Connection, now: datetime) -> None:
+        (operation_id,) = await payments.open_operation_ids(db, reference=order_id)
+        fact = payments.Fact(operation_id=operation_id, state=payments.OperationState.DECLINED)
+        await payment_results.book(db, fact, order_id=order_id, now=now)
+
+    await database.transaction(refuse)
+    path = f"/v1/returns/{back['id']}"
+    assert [each["state"] for each in (await till.ok("GET", path))["refunds"]] == ["declined"]
+    timeline = await till.ok("GET", f"/v1/orders/{order['id']}/timeline")
+    assert timeline["data"][-1]["type"] == "payment.refund_failed"
+    await till.ok("POST", f"{path}/settle")
+    assert code_of(await till.post(f"{path}/settle")) == (409, "invalid_transition")
+    await run_jobs()
+    refunds = (await till.ok("GET", path))["refunds"]
+    assert [(each["state"], each["amount"]) for each in refunds] == [
+        ("declined", usd(1_000)),
+        ("succeeded", usd(1_000)),
+    ]
+    assert (await till.ok("GET", f"/v1/orders/{order['id']}"))["payment_state"] == "partially_refunded"
+    async with database.connection() as db:
+        assert await findings(db) == []

@@ -238,7 +238,7 @@ async def test_one_who_does_not_keep_up_is_let_go_of_and_the_others_hear_everyth
     quick = tailing.Listener(caller="a test", skus=[sku], after=now)
     for listener in (slow, quick):
         await served.tailer.join(listener)
-    taken = []
+    taken: list[int] = []
 
     async def take() -> None:
         while len(taken) < 4:

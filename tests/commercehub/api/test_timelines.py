@@ -61,7 +61,7 @@ async def test_what_happened_in_every_channel_stands_in_one_list(
         answer = await channel.check_out({"id": cart["id"]}, CARD)
         assert answer.status_code == 201, answer.text
         orders.append(answer.json()["id"])
-    found = [entry for entry in await _timeline(customer, customer) if entry["type"] == "order.placed"]
+    found = [entry for entry in await _timeline(customer, customer) if entry["type"] == "order.awaiting_payment"]
     assert [(entry["order_id"], entry["channel"]) for entry in found] == list(
         zip(orders, ("app", "call_center"), strict=True)
     )

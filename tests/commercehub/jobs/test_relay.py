@@ -19,7 +19,7 @@ from tests.commercehub.jobs.conftest import Valkey
 CARD = {"type": "card", "payment_method": "pm_ok"}
 SOON_SECONDS_MAX = 4.0
 
-COUNT_MESSAGES = "SELECT count(*) FROM commercehub.messages WHERE order_id = $1"
+COUNT_MESSAGES = "SELECT count(*) FROM commercehub.messages WHERE order_id = $1 AND kind = 'order_placed'"
 COUNT_BATCHES = "SELECT count(*) FROM commercehub.event_batches WHERE id = $1"
 MAKE_LATE = "UPDATE commercehub.event_batches SET try_after = now()"
 TRY_AFTER = "SELECT try_after - now() FROM commercehub.event_batches WHERE id = $1"

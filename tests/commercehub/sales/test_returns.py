@@ -114,7 +114,7 @@ def test_what_was_carried_out_counts_from_the_sale() -> None:
 
 def test_a_receipts_barcode_tells_the_number() -> None:
     assert returns.number_of(receipt_barcode("100042")) == "100042"
-    for wrong in ("2900001000420", "4006381333931", "29", "abcdefghijklm"):
+    for wrong in ("2900001000421", "4006381333931", "29", "abcdefghijklm"):
         assert returns.number_of(wrong) is None
 
 
