@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     secret_previous: Annotated[
-        Secret | None, Meta(description="While `HUB_SECRET` is being changed: the other one of the two.")
+        Secret | None, Meta(description="For the change of `HUB_SECRET`: the other of the two, see operations.md.")
     ] = None
     redis_url: Annotated[
         str | None, Meta(description="Valkey or Redis, for the job queue. Without it jobs run on PostgreSQL alone.")

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 import inventory
@@ -198,6 +199,26 @@ async def test_posting_takes_the_goods_and_the_promise_away_together(shelf: Shel
     changes = await shelf.post(await shelf.reserve(sku, 2))
     assert [(change.on_hand, change.reserved) for change in changes] == [(3, 0)]
     assert await shelf.ledger(sku) == [(5, 5), (-2, 3)]
+
+
+async def test_some_units_of_a_hold_are_let_go_of_and_the_rest_is_kept(shelf: Shelf) -> None:
+    sku = await shelf.stock(5)
+    ((reference, hold),) = await shelf.reserve(sku, 3)
+    (change,) = await inventory.void_units(shelf.db, [(reference, msgspec.structs.replace(hold, quantity=2))])
+    assert (change.sku, change.available) == (sku, 4)
+    assert await shelf.numbers(sku) == (5, 1, 4)
+    assert [left.quantity for left in await inventory.read_holds(shelf.db, reference=reference)] == [1]
+    assert await inventory.verify(shelf.db) == []
+
+
+@pytest.mark.parametrize("units", [3, 4])
+async def test_letting_go_of_some_units_leaves_some(shelf: Shelf, units: int) -> None:
+    sku = await shelf.stock(5)
+    ((reference, hold),) = await shelf.reserve(sku, 3)
+    with pytest.raises(ReservationSettled):
+        await inventory.void_units(shelf.db, [(reference, msgspec.structs.replace(hold, quantity=units))])
+    assert await shelf.numbers(sku) == (5, 3, 2)
+    assert await inventory.void_units(shelf.db, []) == []
 
 
 async def test_voiding_gives_the_units_back_without_a_movement(shelf: Shelf) -> None:

@@ -45,6 +45,7 @@ async def test_a_shelf_barcode_wished_for_in_s2_is_sold_at_the_till_of_s1(
     for reader in (shopper, channels["call_center"]):
         told = (await reader.ok("GET", f"/v1/customers/{shopper.id}/timeline"))["data"]
         assert [(entry["type"], entry["channel"]) for entry in told] == [
+            ("customer.signed_up", "app"),
             ("wishlist.item_added", "app"),
             ("order.placed", "store"),
         ]

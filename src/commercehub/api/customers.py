@@ -8,12 +8,13 @@ import msgspec
 from asyncpg import Connection
 from msgspec import Meta
 
-from commercehub import auth, ids
+from commercehub import auth, events, ids
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem, not_found
 from commercehub.api.fields import END, Email, Name, Page, Paging, Phone, cut
 from commercehub.api.routing import route
 from commercehub.auth import Permission
+from commercehub.events import Event
 from commercehub.sales import customers
 from commercehub.sales.customers import Customer
 from commercehub.workflows import signing_in
@@ -122,6 +123,15 @@ async def create_customer(call: Call) -> Answer:
             created_at=now,
         )
         await customers.create_customer(db, customer, password_hash=password_hash)
+        signed_up = Event(
+            type="customer.signed_up",
+            aggregate_id=customer_id,
+            sequence=1,
+            body={"customer_id": ids.show("cus", customer_id)},
+            actor=call.actor,
+            customer_id=customer_id,
+        )
+        await events.append(db, [signed_up], now=now)
         return view(customer)
 
     # A stored answer keeps nothing personal: where it is said again, that is read from its one home.
@@ -176,9 +186,7 @@ async def sign_out(call: Call) -> SignedOut:
     return await end_own_session(call)
 
 
-@route(
-    "GET", "/v1/customers/me", permission=Permission.ACCOUNT_READ, answer=CustomerView, codes=("not_found",)
-)
+@route("GET", "/v1/customers/me", permission=Permission.ACCOUNT_READ, answer=CustomerView, codes=("not_found",))
 async def get_me(call: Call) -> CustomerView:
     """Who is signed in."""
     return await _read(call, _me(call))

@@ -35,14 +35,14 @@ async def take_in(call: Call, processor: str) -> Received:
     found = call.hub.processors.get(processor)
     if found is None:
         raise not_found()
-    raw = await call.request.body()
+    name, raw = found.name, await call.request.body()
     try:
         facts = found.parse_webhook(raw, call.request.headers)
     except BadSignature as error:
         raise Problem("bad_signature", "The body is not signed with a secret that we share.") from error
 
     async def work(db: Connection, now: datetime) -> int:
-        return await webhooks.take_in(db, facts, processor_name=processor, now=now)
+        return await webhooks.take_in(db, facts, processor_name=name, now=now)
 
     return Received(new=await call.database.transaction(work))
 

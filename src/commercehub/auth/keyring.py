@@ -64,9 +64,9 @@ class Keyring:
         asked_at = time.monotonic()
         if known is not None and known[0] > asked_at:
             return known[1]
-        question = READ_SESSION if secret.startswith(TOKEN_PREFIXES) else READ_KEY
+        statement = READ_SESSION if secret.startswith(TOKEN_PREFIXES) else READ_KEY
         async with self._database.connection() as db:
-            row = await db.fetchrow(question, fingerprint, self._database.clock_offset)
+            row = await db.fetchrow(statement, fingerprint, self._database.clock_offset)
         principal = _principal(dict(row)) if row else None
         # From when it was asked, not from when it was answered: the key may have been revoked in between.
         self._verified[fingerprint] = (asked_at + self._verified_seconds, principal)

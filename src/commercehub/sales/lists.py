@@ -96,7 +96,7 @@ ADD = """
 WITH variant AS (
     SELECT variant.id FROM commercehub.variants AS variant
     JOIN commercehub.products AS product ON product.id = variant.product_id AND product.published
-    WHERE lower(variant.sku) = lower($3) OR variant.gtin14 = $4
+    WHERE variant.for_sale AND (lower(variant.sku) = lower($3) OR variant.gtin14 = $4)
 ),
 added AS (
     INSERT INTO commercehub.wishlist_items (id, wishlist_id, variant_id, location_id, added_at)

@@ -44,8 +44,12 @@ products: Final = Table(
     Column("search_es", TSVECTOR, nullable=False, server_default=text("''")),
     Index("uq_products_handle", func.lower(text("handle")), unique=True),
     # Every search also reads the list of what is still to be indexed: it is kept short. None at all doubles an import.
-    Index("ix_products_search_en", "search_en", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": "256"}),
-    Index("ix_products_search_es", "search_es", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": "256"}),
+    Index(
+        "ix_products_search_en", "search_en", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": "256"}
+    ),
+    Index(
+        "ix_products_search_es", "search_es", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": "256"}
+    ),
 )
 
 categories: Final = Table(

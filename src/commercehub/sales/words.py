@@ -65,7 +65,7 @@ def language_of(locale: str) -> Language:
 
 def words_of(text: str) -> list[str]:
     """The words of a text, folded: ``Camión-100`` has ``camion`` and ``100``."""
-    letters = unicodedata.normalize("NFKD", text.casefold())
+    letters = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join([letter for letter in letters if not unicodedata.combining(letter)])
     return [word[:WORD_CHARS_MAX] for word in _WORD.findall(plain)]
 

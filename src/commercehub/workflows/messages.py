@@ -153,7 +153,8 @@ async def _write(
         return
     locale = order.locale
     if order.customer_id is not None:
-        locale = (await customers.read_customer(db, customer_id=order.customer_id)).locale
+        person = (await customers.read_customers(db, customer_ids=[order.customer_id])).get(order.customer_id)
+        locale = person.locale if person is not None else locale
     written = await db.fetchval(WRITE, kind.value, order.id, subject_id or order.id, amount_minor, locale, now)
     if written is None or order.customer_id is None:
         return

@@ -96,6 +96,7 @@ async def world(channels: Channels, app: Channel, admin: Channel, people: Mappin
         content="Handle,Title,Variant Price\n",
         headers={"Authorization": f"Bearer {admin.key}", "Content-Type": "text/csv"},
     )
+    variant = (await app.ok("GET", f"/v1/variants?sku={sku}"))["data"][0]
     world = World(
         cart_id=cart["id"],
         line_id=cart["lines"][0]["id"],
@@ -103,7 +104,8 @@ async def world(channels: Channels, app: Channel, admin: Channel, people: Mappin
         fulfillment_id=order["fulfillments"][0]["id"],
         location_id=place,
         register_id=await channels.drawer(),
-        product_id=(await app.ok("GET", f"/v1/variants?sku={sku}"))["data"][0]["product_id"],
+        product_id=variant["product_id"],
+        variant_id=variant["id"],
         key_id=key["id"],
         operation_id=operation.json()["id"],
         sku=sku,
@@ -132,6 +134,7 @@ async def people(channels: Channels) -> Mapping[str, str]:
         "gift_card_id": (await admin.ok("POST", "/v1/gift-cards", {"balance": {"amount": 1, "currency": "USD"}}))["id"],
         "code": "WELCOME10",
         "processor": "sandbox",
+        "category_id": (await admin.ok("POST", "/v1/categories", {"name": f"C {uuid.uuid4().hex}"}))["id"],
     }
 
 

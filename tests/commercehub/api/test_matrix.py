@@ -20,6 +20,7 @@ from tests.commercehub.api.surface import Operation
 
 GARBAGE = b'{"\xff'
 PASSWORD = "correct horse battery"
+SOME_CARD = ids.show("gift", ids.new())
 
 # Whose things there are: two customers, a guest, what was made or is worked on at two stores, and the shop's own.
 OWNERS = ("ada", "bob", "guest", "S1", "S2", "shop")
@@ -82,14 +83,16 @@ KIND_OF = {
     "device_id": "places",
     "location_id": "shop",
     "product_id": "shop",
+    "category_id": "shop",
     "key_id": "shop",
     "operation_id": "shop",
     "payment_id": "shop",
-    "gift_card_id": "shop",
     "processor": "shop",
 }
 # They stand below another id, which says whose they are.
-BELOW = frozenset({"line_id", "item_id", "code", "gift_card_id"})
+BELOW = frozenset({"line_id", "item_id", "code", "gift_card_id", "variant_id"})
+# A promotion and a gift card that could be in a cart, and are in none.
+IN_NO_CART = {"code": "WELCOME10", "gift_card_id": ids.show("gift", ids.new())}
 
 
 class Things(msgspec.Struct, frozen=True):
@@ -101,7 +104,7 @@ class Things(msgspec.Struct, frozen=True):
 
 async def _shopped(shopper: Channel, sku: str) -> tuple[dict[str, str], Any]:
     cart = await shopper.cart({"sku": sku}, ship=True)
-    return {"cart_id": cart["id"], "line_id": cart["lines"][0]["id"], "code": "WELCOME10"}, cart
+    return {"cart_id": cart["id"], "line_id": cart["lines"][0]["id"], **IN_NO_CART}, cart
 
 
 async def _at(code: str, channels: Channels, sku: str) -> dict[str, str]:
@@ -117,7 +120,7 @@ async def _at(code: str, channels: Channels, sku: str) -> dict[str, str]:
     return {
         "cart_id": cart["id"],
         "line_id": cart["lines"][0]["id"],
-        "code": "WELCOME10",
+        **IN_NO_CART,
         "order_id": order["id"],
         "fulfillment_id": order["fulfillments"][0]["id"],
         "register_id": await channels.drawer(code),
@@ -148,7 +151,7 @@ async def _customer(channels: Channels, warehouse: Channel, sku: str) -> tuple[C
         "item_id": wishlist["items"][0]["id"],
         "cart_id": cart["id"],
         "line_id": cart["lines"][0]["id"],
-        "code": "WELCOME10",
+        **IN_NO_CART,
     }
 
 
@@ -160,14 +163,15 @@ async def _shop(channels: Channels, sku: str, order_id: str) -> dict[str, str]:
         content="Handle,Title,Variant Price\n",
         headers={"Authorization": f"Bearer {admin.key}", "Content-Type": "text/csv"},
     )
-    card = {"balance": {"amount": 100, "currency": "USD"}}
+    variant = (await admin.ok("GET", f"/v1/variants?sku={sku}"))["data"][0]
     return {
         "location_id": place,
-        "product_id": (await admin.ok("GET", f"/v1/variants?sku={sku}"))["data"][0]["product_id"],
+        "product_id": variant["product_id"],
+        "variant_id": variant["id"],
+        "category_id": (await admin.ok("POST", "/v1/categories", {"name": f"C {uuid.uuid4().hex}"}))["id"],
         "key_id": (await admin.ok("POST", "/v1/api-keys", {"channel": "web", "role": "storefront"}))["id"],
         "operation_id": imported.json()["id"],
         "payment_id": (await admin.ok("GET", f"/v1/payments?order_id={order_id}"))["data"][0]["id"],
-        "gift_card_id": (await admin.ok("POST", "/v1/gift-cards", card))["id"],
     }
 
 

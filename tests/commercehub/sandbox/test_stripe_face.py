@@ -12,10 +12,13 @@ import msgspec
 import pytest
 import stripe
 
+from commercehub.app import open_hub
 from commercehub.sandbox.app import Settings, create_app
 from commercehub.sandbox.stripe_face import StripeSender
 from commercehub.sandbox.stripe_words import Malformed, form, units_of_books
 from commercehub.sandbox.webhooks import signature
+from commercehub.settings import Settings as HubSettings
+from payments.processors import Operation, RequiresAction
 
 CREATE = {
     "amount": "1000",
@@ -232,3 +235,35 @@ def test_there_is_nothing_smaller_than_the_smallest_coin() -> None:
     assert units_of_books(500, "ISK") == 5
     with pytest.raises(Malformed):
         units_of_books(501, "ISK")
+
+
+async def test_a_hub_with_a_key_of_stripes_has_stripe_beside_what_it_had(hub_settings: HubSettings) -> None:
+    with_stripe = msgspec.structs.replace(
+        hub_settings,
+        stripe_secret_key="sandbox-key-of-the-suite",
+        stripe_base_url=f"{hub_settings.sandbox_url}/stripe",
+        stripe_webhook_secret="whsec_new, whsec_old",
+        stripe_many_captures=True,
+    )
+    async with open_hub(with_stripe) as hub:
+        assert hub.processors.keys() == {"sandbox", "stripe"}
+        adapter = hub.processors["stripe"]
+        assert adapter.capabilities.many_captures
+        asked = Operation(
+            id=uuid4(),
+            key=str(uuid4()),
+            reference=str(uuid4()),
+            amount_minor=5,
+            currency="EUR",
+            payment_method="pm_requires_action",
+        )
+        outcome = await adapter.authorize(asked)
+    assert isinstance(outcome, RequiresAction)
+    async with open_hub(hub_settings) as hub:
+        assert hub.processors.keys() == {"sandbox"}
+
+
+@pytest.fixture
+def hub_settings(settings: HubSettings) -> HubSettings:
+    """The suite's own, without Stripe whatever they have."""
+    return msgspec.structs.replace(settings, stripe_secret_key=None)
