@@ -197,7 +197,7 @@ async def test_a_claim_stands_on_the_customers_timeline_once(
     await _claim(customer, guest)
     await _claim(customer, guest)
     told = (await customer.ok("GET", f"/v1/customers/{customer.id}/timeline"))["data"]
-    assert [entry["type"] for entry in told] == ["cart.claimed"]
+    assert [entry["type"] for entry in told] == ["customer.signed_up", "cart.claimed"]
 
 
 # --- given back -------------------------------------------------------------------------------------------------------

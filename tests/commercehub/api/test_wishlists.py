@@ -59,7 +59,7 @@ async def test_an_item_is_on_a_list_once_and_stands_on_the_timeline_once(
     seen = await customer.ok("GET", f"/v1/wishlists/{made['id']}")
     assert (_skus(seen), seen["version"]) == ([sku], made["version"] + 1)
     told = (await customer.ok("GET", f"/v1/customers/{customer.id}/timeline"))["data"]
-    assert [entry["type"] for entry in told] == ["wishlist.item_added"]
+    assert [entry["type"] for entry in told] == ["customer.signed_up", "wishlist.item_added"]
 
 
 async def test_a_scan_at_the_shelf_keeps_the_store(customer: Customer, channels: Channels) -> None:
