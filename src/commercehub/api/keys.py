@@ -147,12 +147,12 @@ def _faults(given: NewKey) -> Iterator[tuple[str, str]]:
 async def revoke_key(call: Call, key_id: UUID) -> Ended:
     """End a key."""
 
-    async def work(db: Connection, now: datetime) -> bool:
-        return await auth.revoke_key(db, key_id=key_id, now=now)
+    async def work(db: Connection, now: datetime) -> Ended:
+        if not await auth.revoke_key(db, key_id=key_id, now=now):
+            raise not_found()
+        return Ended(id=ids.show("key", key_id))
 
-    if not await call.transact(work):
-        raise not_found()
-    return Ended(id=ids.show("key", key_id))
+    return await call.transact(work)
 
 
 @route(

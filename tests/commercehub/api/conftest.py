@@ -116,10 +116,16 @@ async def world(channels: Channels, app: Channel, admin: Channel, people: Mappin
 
 
 @pytest.fixture(scope="session")
-async def people(channels: Channels) -> Mapping[str, str]:
+async def shopper(channels: Channels) -> Channel:
+    """A customer who is signed in: ``/v1/customers/me`` is about nobody else."""
+    return (await channels.customer())[0]
+
+
+@pytest.fixture(scope="session")
+async def people(channels: Channels, shopper: Channel) -> Mapping[str, str]:
     """Somebody who buys and wants more, somebody who works, a device; and what stands in paths without being an id."""
     admin, place = channels["admin"], await channels.location("S1")
-    shopper, customer = await channels.customer()
+    customer = await shopper.ok("GET", "/v1/customers/me")
     wishlist = await shopper.ok("POST", "/v1/wishlists", {})
     wishlist = await shopper.ok(
         "POST", f"/v1/wishlists/{wishlist['id']}/items", {"sku": await channels.product({"S1": 1})}

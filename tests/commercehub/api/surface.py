@@ -1,6 +1,7 @@
 """The surface of the API as its own document tells it: every operation, and bodies that fit it or do not."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -92,7 +93,13 @@ class Shapes:
         for pointer, part in self._fields(schema):
             for fault in self._faults(part, pointer.rpartition("/")[2]):
                 yield f"{pointer} = {fault[:40]}", _put(whole, pointer, fault)
-        for pointer in [where for where, part in self._fields(schema) if part.get("type") == "object"]:
+        # A map from names to values has no unknown field.
+        closed = [
+            where
+            for where, part in self._fields(schema)
+            if part.get("type") == "object" and not isinstance(part.get("additionalProperties"), dict)
+        ]
+        for pointer in closed:
             unknown = f"{pointer}/{UNKNOWN_FIELD}"
             yield unknown, _put(whole, unknown, "1")
         for name in self.resolve(schema).get("required", ()):
@@ -125,7 +132,9 @@ class Shapes:
             yield from [json.dumps("9" * (schema["maxLength"] + 1))] if "maxLength" in schema else []
             yield from ['""'] if schema.get("minLength") or "enum" in schema else []
             if "pattern" in schema or "enum" in schema:
-                yield from (r'"\u0007"', r'"\n"', json.dumps(f"{self.example(schema, name)}\n"))
+                odd = ("\a", "\n", f"{self.example(schema, name)}\n")
+                # What may have several lines says so by its pattern.
+                yield from (json.dumps(text) for text in odd if not re.search(schema.get("pattern", "(?!)"), text))
 
 
 FAULTS: Mapping[str, tuple[str, ...]] = {
@@ -144,6 +153,7 @@ EXAMPLES: Mapping[str, str] = {
     "email": "ada@example.com",
     "phone": "+1 512 555 0100",
     "barcode": "4006381333931",
+    "url": "https://example.com/a.jpg",
     "date": "2026-12-25",
     "timezone": "America/Chicago",
     "unit": "each",
