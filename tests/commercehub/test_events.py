@@ -1,5 +1,6 @@
 """Events are rows of the transaction, read when no open transaction can still slip one in before them."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ from commercehub.jobs import housekeeping
 from commercehub.settings import Settings
 from commercehub.workflows.parts import Hub
 
+SETTLED_SECONDS_MAX = 30.0
 TYPES = frozenset({"order.placed"})
 ACTOR = Actor(name="a test", channel="back_office")
 NOW = datetime(2030, 5, 17, 12, tzinfo=UTC)
@@ -77,6 +79,7 @@ async def test_what_a_rolled_back_transaction_told_never_happened(one: Connectio
 async def test_events_are_handed_on_in_batches_none_twice(one: Connection) -> None:
     told = [_event() for _ in range(events.BATCH + 3)]
     await events.append(one, told, now=NOW)
+    await _settle(one)
     counts, seen = [], []
     for _ in range(3):
         async with one.transaction():
@@ -90,12 +93,14 @@ async def test_events_are_handed_on_in_batches_none_twice(one: Connection) -> No
 
 async def test_what_no_job_wants_is_passed_over_without_a_batch(one: Connection) -> None:
     await events.append(one, [_event("stock.changed")], now=NOW)
+    await _settle(one)
     assert await events.hand_on(one, types=TYPES, now=NOW) == (None, 1)
     assert await events.hand_on(one, types=TYPES, now=NOW) == (None, 0)
 
 
 async def test_while_one_relay_hands_on_another_comes_away_empty(one: Connection, other: Connection) -> None:
     await events.append(one, [_event()], now=NOW)
+    await _settle(one)
     async with one.transaction():
         assert (await events.hand_on(one, types=TYPES, now=NOW))[1] == 1
         assert await events.hand_on(other, types=TYPES, now=NOW) == (None, 0)
@@ -106,6 +111,7 @@ async def test_a_relay_that_dies_before_its_commit_leaves_the_events_to_the_next
 ) -> None:
     told = _event()
     await events.append(one, [told], now=NOW)
+    await _settle(one)
     transaction = one.transaction()
     await transaction.start()
     assert (await events.hand_on(one, types=TYPES, now=NOW))[1] == 1
@@ -262,13 +268,28 @@ def _event(kind: str = "order.placed", *, order_id: uuid.UUID | None = None) -> 
     return Event(type=kind, aggregate_id=uuid.uuid4(), sequence=1, body={}, actor=ACTOR, order_id=order_id)
 
 
+SETTLED = """
+SELECT coalesce(max(xid) < pg_snapshot_xmin(pg_current_snapshot()), true)
+FROM commercehub.events WHERE cardinality($1::uuid[]) = 0 OR aggregate_id = ANY ($1)
+"""
+
+
+async def _settle(db: Connection, *told: Event) -> None:
+    """Wait until nobody on the server is older than these events, or all: other tests' databases hold them up too."""
+    async with asyncio.timeout(SETTLED_SECONDS_MAX):
+        while not await db.fetchval(SETTLED, [each.aggregate_id for each in told]):
+            await asyncio.sleep(0.02)
+
+
 async def _read_all(db: Connection) -> None:
     """Whatever earlier tests told."""
+    await _settle(db)
     while (await events.hand_on(db, types=(), now=NOW))[1]:
         pass
 
 
 async def _handed_on(db: Connection) -> list[uuid.UUID]:
+    await _settle(db)
     batch_id, _ = await events.hand_on(db, types=TYPES, now=NOW)
     assert batch_id is not None
     return [each.aggregate_id for each in await events.take_batch(db, batch_id=batch_id, now=NOW)]
@@ -283,6 +304,7 @@ async def test_what_a_restored_dump_brought_along_is_read_once_and_so_is_what_ca
         await _read_all(db)
         read, unread, since = _event(), _event(), _event()
         await events.append(db, [read], now=NOW)
+        await _settle(db, read)
         await _read_all(db)
         await events.append(db, [unread], now=NOW)
         # As if these two and the cursor came from a database that had counted much further.
@@ -293,11 +315,13 @@ async def test_what_a_restored_dump_brought_along_is_read_once_and_so_is_what_ca
         )
         await db.execute(f"UPDATE commercehub.event_cursors SET {shift} WHERE reader = 'relay'")
         await events.append(db, [since], now=NOW)
+        await _settle(db, since)
         assert await events.hand_on(db, types=TYPES, now=NOW) == (None, 0), "control: nothing new is ever read again"
         counts = []
         while (count := await events.renumber_restored(db)) is not None:
             counts.append(count)
         assert counts == [2, 0]
+        await _settle(db, unread, since)
         handed_on = []
         while (batch := await events.hand_on(db, types=TYPES, now=NOW)) != (None, 0):
             handed_on += [each.aggregate_id for each in await events.take_batch(db, batch_id=batch[0] or 0, now=NOW)]
