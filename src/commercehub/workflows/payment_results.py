@@ -18,7 +18,7 @@ import inventory
 import payments
 from commercehub import idempotency, ids
 from commercehub.database import Database, Work
-from commercehub.events import SYSTEM
+from commercehub.events import SYSTEM, Actor
 from commercehub.idempotency import Stored
 from commercehub.sales import open_carts, orders
 from commercehub.sales.carts import Owner
@@ -185,7 +185,8 @@ async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now
         to=OrderState.PLACED if work else OrderState.COMPLETED,
         payment_state=dues.payment_state(order, intents),
         fulfillment_state=orders.fulfillment_state(order.lines),
-        actor=SYSTEM,
+        # Whoever hears of it: it was placed by who checked out, where they did.
+        actor=Actor(name=order.placed_by, channel=order.channel, location_id=order.location_id),
         changes=changes,
         now=now,
     )
