@@ -32,33 +32,35 @@ from payments.errors import (
     StoredValueSpent,
 )
 from payments.intents import (
-    FINAL,
     GIVEN_UP,
-    Fact,
     Intent,
     IntentState,
-    Kind,
     NewIntent,
+    drop_local,
+    open_intents,
+    payment_state,
+    read_intents,
+    settle_local,
+)
+from payments.ledger import Finding, verify
+from payments.money import Money
+from payments.operations import (
+    FINAL,
+    Fact,
+    Kind,
     OpenOperation,
     Operation,
     OperationState,
     Recorded,
     begin,
-    drop_local,
-    open_intents,
     open_operation_ids,
-    payment_state,
-    read_intents,
     read_open,
     read_operations,
     read_under_way,
     record,
     record_late,
-    settle_local,
     take_due,
 )
-from payments.ledger import Finding, verify
-from payments.money import Money
 from payments.refunds import (
     NewRefund,
     Part,

@@ -56,6 +56,22 @@ def processor(name: str) -> str:
     return f"processor:{name}"
 
 
+def against_orders(
+    transaction_id: UUID, account: str, amount_minor: int, currency: str, reference: UUID
+) -> list[Entry]:
+    """Both sides of a payment: what an account takes in, a customer owes us less."""
+    return [
+        Entry(
+            transaction_id=transaction_id,
+            account=name,
+            amount_minor=amount,
+            currency=currency,
+            reference=reference,
+        )
+        for name, amount in ((account, amount_minor), (ORDERS, -amount_minor))
+    ]
+
+
 def columns(entries: Iterable[Entry]) -> Columns:
     """The entries as the five arrays that a statement unnests; those of no amount are left out."""
     kept = [entry for entry in entries if entry.amount_minor]

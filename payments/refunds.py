@@ -12,9 +12,10 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection
 
-from payments import cash, intents, ledger, stored_value
+from payments import cash, intents, ledger, operations, stored_value
 from payments.errors import IntentSettled, NoOpenSession, PaymentNotFound
-from payments.intents import Intent, Kind
+from payments.intents import Intent
+from payments.operations import Kind
 
 CASH: Final = "cash"
 
@@ -156,7 +157,7 @@ async def read_reference(db: Connection, *, intent_id: UUID) -> UUID:
 async def read_rooms(db: Connection, *, reference: UUID) -> list[Room]:
     """What may go back over each tender of a sale, what was paid last first."""
     found = await intents.read_intents(db, references=[reference])
-    under_way = await intents.read_under_way(db, intent_ids=[intent.id for intent in found])
+    under_way = await operations.read_under_way(db, intent_ids=[intent.id for intent in found])
     owed = {row["intent_id"]: row["amount_minor"] for row in await db.fetch(OWED, reference)}
     return [_room(intent, under_way, owed.get(intent.id, 0)) for intent in reversed(found)]
 
@@ -229,7 +230,7 @@ async def write_refunds(
         reason.session_id,
         now,
     )
-    await intents.begin(
+    await operations.begin(
         db,
         [
             (each.id, each.part.intent.id, Kind.REFUND, each.part.amount_minor)
@@ -345,7 +346,7 @@ async def begin_owed(db: Connection, *, reference: UUID, now: datetime) -> int:
     if not owed:
         return 0
     found = await intents.read_intents(db, references=[reference])
-    under_way = await intents.read_under_way(db, intent_ids=[intent.id for intent in found])
+    under_way = await operations.read_under_way(db, intent_ids=[intent.id for intent in found])
     captured = {
         intent.id: intent.captured_minor - intent.refunded_minor - under_way.get((intent.id, Kind.REFUND), 0)
         for intent in found
@@ -357,7 +358,7 @@ async def begin_owed(db: Connection, *, reference: UUID, now: datetime) -> int:
             due.append((row["id"], row["intent_id"], Kind.REFUND, row["amount_minor"]))
     if due:
         await db.execute(BEGUN, [refund_id for refund_id, _, _, _ in due])
-        await intents.begin(db, due, now=now)
+        await operations.begin(db, due, now=now)
     return sum(amount for _, _, _, amount in due)
 
 

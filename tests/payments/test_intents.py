@@ -8,7 +8,8 @@ import pytest
 import payments
 from commercehub import ids
 from payments import Fact, IntentSettled, IntentState, Kind, OperationState
-from payments.intents import FIRST_TRY_AFTER, MOVES, RETRY_DELAY_SECONDS_MAX
+from payments.intents import FIRST_TRY_AFTER, MOVES
+from payments.operations import RETRY_DELAY_SECONDS_MAX
 from tests.payments.desk import Desk
 
 PENDING, UNKNOWN = OperationState.PENDING, OperationState.UNKNOWN
