@@ -13,6 +13,7 @@ from commercehub.database import Database
 from commercehub.idempotency import Stored
 from commercehub.sales import carts
 from commercehub.workflows import checkout
+from commercehub.workflows.planning import Checkout
 from payments import processors
 
 MAKE_TABLE = "CREATE TABLE naive_orders (id uuid PRIMARY KEY, cart_id uuid NOT NULL, total bigint NOT NULL)"
@@ -20,7 +21,7 @@ WRITE = "INSERT INTO naive_orders (id, cart_id, total) VALUES ($1, $2, $3)"
 
 
 async def buy(
-    database: Database, processor_by_name: Mapping[str, processors.Processor], asked: checkout.Checkout, **_: Any
+    database: Database, processor_by_name: Mapping[str, processors.Processor], asked: Checkout, **_: Any
 ) -> tuple[Stored, bool]:
     """What many a tutorial shows."""
     async with database.connection() as db:

@@ -18,6 +18,7 @@ from commercehub.auth import Permission
 from commercehub.sales.orders import Order
 from commercehub.views.order_page import OrderView, show_order
 from commercehub.workflows import checkout
+from commercehub.workflows.planning import Checkout
 from commercehub.workflows.refusals import UnknownProcessor
 from commercehub.workflows.rendering import Render
 from commercehub.workflows.stored_values import GIFT_CARD, STORE_CREDIT
@@ -109,7 +110,7 @@ async def check_out(call: Call, cart_id: UUID) -> Answer:
     owner = call.owner
     async with call.asking_first(lambda db: see_open_cart(db, cart_id=cart_id, owner=owner)):
         given = await call.read(CheckoutInput)
-        request = checkout.Checkout(
+        request = Checkout(
             cart_id=cart_id,
             owner=owner,
             actor=call.actor,
