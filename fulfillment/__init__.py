@@ -45,6 +45,7 @@ from fulfillment.pickup import (
     qr_of,
 )
 from fulfillment.sourcing import Allocation, Candidate, Need, Plan, plan
+from fulfillment.verification import Finding, verify
 
 __all__ = [
     "DONE",
@@ -53,6 +54,7 @@ __all__ = [
     "UNPICKED",
     "Allocation",
     "Candidate",
+    "Finding",
     "Fulfillment",
     "FulfillmentError",
     "FulfillmentNotFound",
@@ -87,6 +89,7 @@ __all__ = [
     "read_fulfillment",
     "read_fulfillments_of",
     "read_parcels",
+    "verify",
     "write_parcels",
     "write_picked",
     "write_tracking",

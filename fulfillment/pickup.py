@@ -1,7 +1,7 @@
 """Goods kept for a customer who comes for them: a code that opens them, and a day until which they are kept."""
 
 import hmac
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -68,7 +68,7 @@ def qr_of(code: str) -> str:
 def last_moment(now: datetime, *, timezone: str, window_days: int) -> datetime:
     """The end of the last day on which a customer may come, as the clocks at the location have it."""
     day = now.astimezone(ZoneInfo(timezone)).date() + timedelta(days=window_days)
-    return datetime.combine(day, END_OF_DAY, ZoneInfo(timezone))
+    return datetime.combine(day, END_OF_DAY, ZoneInfo(timezone)).astimezone(UTC)
 
 
 async def keep_for_customer(db: Connection, *, fulfillment_id: UUID, code_hash: bytes, collect_by: datetime) -> None:

@@ -42,7 +42,6 @@ from payments.intents import (
     read_intents,
     settle_local,
 )
-from payments.ledger import Finding, verify
 from payments.money import Money
 from payments.operations import (
     FINAL,
@@ -97,6 +96,7 @@ from payments.unsettled import (
     read_next_urls,
     read_standing,
 )
+from payments.verification import Finding, verify
 
 __all__ = [
     "FINAL",

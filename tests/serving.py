@@ -17,14 +17,13 @@ from typing import IO, Any
 import httpx
 from asyncpg import Connection
 
-import inventory
-import payments
 from commercehub import settings
 from commercehub.database import Database
 from commercehub.demo import api_command
 from commercehub.embedded.supervisor import _leash
 from commercehub.sandbox.webhooks import signature
 from commercehub.settings import Settings
+from commercehub.workflows.verification import verify
 
 READY_SECONDS_MAX = 20
 WORKERS = 2
@@ -197,5 +196,5 @@ def done(payment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 async def findings(db: Connection) -> list[object]:
-    """Every difference that the rooms' own verification finds."""
-    return [*await inventory.verify(db), *await payments.verify(db)]
+    """Everything that does not agree, in each room and over all of them."""
+    return [*await verify(db)]

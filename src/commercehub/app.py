@@ -15,6 +15,7 @@ from litestar.middleware import DefineMiddleware
 from litestar.types import Middleware
 
 from commercehub import api, metrics, settings
+from commercehub.api.bodies import Bodies
 from commercehub.api.checkout import renderer
 from commercehub.api.draining import Draining
 from commercehub.api.limits import Limiter
@@ -102,7 +103,7 @@ def create_app(
 
     # Routes are made before the connections are: they find the hub when they are called.
     holder: list[Hub] = []
-    return Litestar(
+    app = Litestar(
         route_handlers=_handlers(configured, holder, limiter),
         lifespan=[lifespan],
         middleware=_middleware(configured),
@@ -110,6 +111,9 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+    # Litestar's own middleware begins at a route; a body may come where there is none.
+    app.asgi_handler = Bodies(app.asgi_handler)
+    return app
 
 
 def _handlers(given: Settings, holder: list[Hub], limiter: Limiter) -> list[HTTPRouteHandler]:
@@ -124,7 +128,7 @@ def _middleware(given: Settings) -> list[Middleware]:
         around.append(DefineMiddleware(Proxies, trusted=given.proxies))
     if given.drain_flag is not None:
         around.append(DefineMiddleware(Draining, flag=given.drain_flag))
-    return [*around, Trace]
+    return [*around, DefineMiddleware(Trace, is_https=given.is_https)]
 
 
 def configure_logging(level: str) -> None:

@@ -107,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", type=Path)
     command.set_defaults(run=_restore)
 
+    command = commands.add_parser("verify", help="see that everything in the books agrees; changes nothing")
+    command.set_defaults(run=_verify)
+
     command = commands.add_parser("configuration", help="print what can be set, as docs/configuration.md")
     command.set_defaults(run=_configuration)
     return parser
@@ -340,6 +343,25 @@ def _restore(options: argparse.Namespace) -> int:
         print(difference, file=sys.stderr)
     print(f"{options.file} is restored, with {len(differences)} differences in its books.")
     return 1 if differences else 0
+
+
+def _verify(_: argparse.Namespace) -> int:
+    from commercehub.database import snapshot
+    from commercehub.workflows import overdue, verification
+
+    url = _database_url(made=True)
+
+    async def look() -> list[verification.Finding]:
+        async with snapshot(url) as db:
+            found = await verification.verify(db, say=lambda text: _say(f"hub: {text}"))
+            return found + await overdue.look(db)
+
+    found = asyncio.run(look())
+    for finding in found:
+        print(finding)
+    names = {finding.invariant for finding in found}
+    print(f"{len(found)} differences, of {len(names)} kinds." if found else "Everything agrees.")
+    return 1 if found else 0
 
 
 def _configuration(_: argparse.Namespace) -> None:

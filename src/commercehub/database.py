@@ -30,6 +30,14 @@ SESSION: Final = {
     "idle_in_transaction_session_timeout": "5s",
 }
 
+# Who looks at all there is sorts and sums whole tables, and plans for all of it.
+LOOKING: Final = {
+    "statement_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "work_mem": "128MB",
+}
+
 READ_NOW = "SELECT now()"
 
 LOST: Final = (
@@ -130,6 +138,20 @@ class Database:
         async with self.connection() as db:
             now: datetime = await db.fetchval(READ_NOW)
             return now + self.clock_offset
+
+
+@asynccontextmanager
+async def snapshot(url: str) -> AsyncIterator[Connection]:
+    """Lend a connection of its own that sees one moment of the database, changes nothing, and may take its time.
+
+    Meanwhile no dead row can go that was alive at that moment: it is for a nightly look, or for a standby.
+    """
+    db = await asyncpg.connect(url, server_settings=SESSION | LOOKING)
+    try:
+        async with db.transaction(isolation="repeatable_read", readonly=True):
+            yield db
+    finally:
+        await db.close()
 
 
 def _is_gone(connection: Any) -> bool:

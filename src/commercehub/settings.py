@@ -96,6 +96,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="Goods that come back are inspected before the money goes back.")
     ] = False
     pool_size: Annotated[Positive, Meta(description="Database connections of each process.")] = 10
+    request_seconds_max: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="How long the hub works on a request, its body come in, before it gives up and answers 503 `busy`.",
+        ),
+    ] = 30.0
     rate_limit_per_second: Annotated[
         Positive, Meta(description="Requests a second that one caller may send to each API process.")
     ] = 50
@@ -106,6 +114,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def secrets(self) -> tuple[str, ...]:
         """What may have made a token or a code that is still in use, the present secret first."""
         return (self.secret,) if self.secret_previous is None else (self.secret, self.secret_previous)
+
+    @property
+    def is_https(self) -> bool:
+        """Whether clients reach the hub by HTTPS, and by nothing else from then on."""
+        return self.base_url.lower().startswith("https://")
 
     @property
     def drain_flag(self) -> Path | None:

@@ -206,7 +206,12 @@ customers: Final = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("email IS NOT NULL OR phone IS NOT NULL", name="reachable"),
     Index("uq_customers_email", func.lower(text("email")), unique=True, postgresql_where=text("email IS NOT NULL")),
-    Index("ix_customers_phone", "phone", postgresql_where=text("phone IS NOT NULL")),
+    # A phone number is its digits, however it is written.
+    Index(
+        "ix_customers_phone",
+        func.regexp_replace(text("phone"), text("'[^0-9]'"), text("''"), text("'g'")),
+        postgresql_where=text("phone IS NOT NULL"),
+    ),
 )
 
 # What staff wrote down about a customer; the timeline carries the id, and is joined with the words when it is read.
@@ -263,21 +268,21 @@ sessions: Final = Table(
     Column("kind", Text, nullable=False),
     Column("subject_id", Uuid, nullable=False),
     Column("sales_channel_id", Uuid, nullable=False),
-    # The key that they signed in through; only its allowed origins are looked at.
+    # The key or the device that they signed in through: a shift ends with it.
     Column("key_id", Uuid),
+    Column("device_id", Uuid),
     Column("location_id", Uuid),
     Column("access_hash", LargeBinary, nullable=False),
     Column("access_ends_at", DateTime(timezone=True), nullable=False),
     Column("refresh_hash", LargeBinary),
     Column("refresh_previous_hash", LargeBinary),
+    Column("refresh_salt", LargeBinary),
     Column("refreshed_at", DateTime(timezone=True), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("ends_at", DateTime(timezone=True), nullable=False),
     ForeignKeyConstraint(["sales_channel_id"], ["commercehub.sales_channels.id"]),
     CheckConstraint("kind IN ('customer', 'staff', 'device', 'order')", name="kind"),
     Index("uq_sessions_access_hash", "access_hash", unique=True),
-    Index("uq_sessions_refresh_hash", "refresh_hash", unique=True, postgresql_where=text("refresh_hash IS NOT NULL")),
-    Index("ix_sessions_refresh_previous_hash", "refresh_previous_hash"),
     Index("ix_sessions_subject_id", "subject_id"),
     Index("ix_sessions_ends_at", "ends_at"),
 )

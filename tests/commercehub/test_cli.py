@@ -207,7 +207,7 @@ def test_every_command_explains_itself(run: Run) -> None:
     listed = re.findall(r"^    ([a-z-]+)(?: |$)", run("-h").stdout, re.MULTILINE)
     everyday = ["demo", "test", "doctor", "check", "import", "migrate", "up", "work"]
     first_steps = ["create-channel", "create-key", "set-tax-rate", "set-delivery-rate"]
-    assert listed == [*everyday, *first_steps, "backup", "restore", "configuration"]
+    assert listed == [*everyday, *first_steps, "backup", "restore", "verify", "configuration"]
 
 
 def test_the_page_on_configuration_is_what_the_code_says(run: Run, repository: Path) -> None:

@@ -14,6 +14,7 @@ BALANCED = "M1 every ledger transaction adds up to nothing"
 SUMS = "M4 an intent's sums are those of its operations"
 POSTED = "M4 the ledger has what the intents captured less what they refunded"
 LISTED = "M4 what was begun and has not ended is on the open list"
+HELD = "M3 the ledger has at each processor what its payments took"
 DRAWERS = "M9 a drawer holds its float and its cash until it closes, then nothing"
 
 Named = list[tuple[str, str, int, int]]
@@ -59,9 +60,9 @@ async def test_an_entry_of_another_size_is_named(desk: Desk, card: Intent) -> No
         UPDATE payments.entries SET amount_minor = 601
         WHERE reference = $1 AND account = 'processor:sandbox' AND amount_minor = 600 RETURNING transaction_id
     """
-    ((invariant, subject, expected, found),) = await _rewrite(desk, statement, desk.reference)
-    assert (invariant, expected, found) == (BALANCED, 0, 1)
-    assert subject.endswith(" USD")
+    (unbalanced, held) = await _rewrite(desk, statement, desk.reference)
+    assert (unbalanced[0], unbalanced[1][-4:], unbalanced[2:]) == (BALANCED, " USD", (0, 1))
+    assert held == (HELD, f"processor:sandbox for {desk.reference}", 500, 501)
 
 
 async def test_an_entry_in_another_currency_is_named_in_both(desk: Desk, card: Intent) -> None:
@@ -77,7 +78,19 @@ async def test_an_entry_in_another_currency_is_named_in_both(desk: Desk, card: I
 
 async def test_a_transaction_that_is_gone_is_named(desk: Desk, card: Intent) -> None:
     statement = "DELETE FROM payments.entries WHERE reference = $1 AND abs(amount_minor) = 600"
-    assert await _rewrite(desk, statement, desk.reference) == [(POSTED, str(desk.reference), 500, -100)]
+    assert await _rewrite(desk, statement, desk.reference) == [
+        (POSTED, str(desk.reference), 500, -100),
+        (HELD, f"processor:sandbox for {desk.reference}", 500, -100),
+    ]
+
+
+async def test_a_payment_booked_into_the_safe_is_named(desk: Desk, card: Intent) -> None:
+    statement = """
+        UPDATE payments.entries SET account = 'safe' WHERE reference = $1 AND account = 'processor:sandbox'
+        AND amount_minor = 600
+    """
+    found = await _rewrite(desk, statement, desk.reference)
+    assert found == [(HELD, f"processor:sandbox for {desk.reference}", 500, -100)]
 
 
 async def test_a_payment_booked_for_another_order_is_named_at_both(desk: Desk, card: Intent) -> None:
@@ -85,7 +98,10 @@ async def test_a_payment_booked_for_another_order_is_named_at_both(desk: Desk, c
     found = await _rewrite(
         desk, "UPDATE payments.entries SET reference = $2 WHERE reference = $1", desk.reference, other
     )
-    assert {each[1:] for each in found} == {(str(desk.reference), 500, 0), (str(other), 0, 500)}
+    assert {each[1:] for each in found} == {
+        *((str(desk.reference), 500, 0), (str(other), 0, 500)),
+        *((f"processor:sandbox for {desk.reference}", 500, 0), (f"processor:sandbox for {other}", 0, 500)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,7 +113,7 @@ async def test_a_sum_that_its_operations_do_not_explain_is_named(
 ) -> None:
     found = await _rewrite(desk, f"UPDATE payments.intents SET {column}_minor = $2 WHERE id = $1", card.id, wrong)
     assert (SUMS, f"{card.id} {column}", was, wrong) in found
-    assert {each[0] for each in found} <= {SUMS, POSTED}
+    assert {each[0] for each in found} <= {SUMS, POSTED, HELD}
 
 
 async def test_an_operation_that_is_gone_is_named(desk: Desk, card: Intent) -> None:

@@ -263,12 +263,18 @@ class Call:
         self._subject = subject
         self._changes = changes
 
+    @property
+    def audited_as(self) -> str | None:
+        """What the audit log calls this request, if its caller leaves rows there: staff, devices, administrators."""
+        principal = self._principal
+        if principal is None:
+            return None
+        is_audited = principal.kind in {Kind.STAFF, Kind.DEVICE} or principal.role is Role.ADMIN
+        return self._action if is_audited else None
+
     async def _audit(self, db: Connection, content: object, now: datetime) -> None:
         """Staff, devices and administrators leave a row with every change. What is in a cart is no change yet."""
-        principal = self._principal
-        if principal is None or self._permission is Permission.CARTS:
-            return
-        if principal.kind not in {Kind.STAFF, Kind.DEVICE} and principal.role is not Role.ADMIN:
+        if self._permission is Permission.CARTS or self.audited_as is None:
             return
         subject = (
             self._subject

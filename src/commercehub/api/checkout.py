@@ -33,7 +33,8 @@ class TenderInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A way to pay. The last one without ``amount`` pays the rest.
 
     A gift card or store credit that is not the last pays, without ``amount``, what it has, up to what is due. A gift
-    card without ``code`` stands for those that were put into the cart.
+    card without ``code`` stands for those that were put into the cart. ``store_credit``, and the gift cards in a
+    customer's cart, are spent by the customer and by whoever helps customers: a cart token alone does not.
     """
 
     type: Literal["card", "cash", "gift_card", "store_credit", "pay_at_pickup"]
@@ -101,6 +102,8 @@ def renderer(base_url: str) -> Render:
             "delivery_required",
             "contact_required",
             "tender_mismatch",
+            "too_many_lines",
+            "too_many_gift_cards",
         ),
         *("register_required", "no_price", "unknown_processor", "secret_in_request", *GIFT_CARD_CODES),
     ),
@@ -121,6 +124,7 @@ async def check_out(call: Call, cart_id: UUID) -> Answer:
             phone=given.phone,
             expected_total=_money(given.expected_total),
             version=call.if_match(),
+            audited_as=call.audited_as,
         )
     async with counting_wrong_codes(call, [tender.code for tender in given.tenders if tender.code]):
         stored, is_replay = await checkout.buy(call.database, call.hub.processors, request, render=call.hub.render)

@@ -69,6 +69,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "refund_too_large": (409, "Not that much is left to give back"),
     "rate_limited": (429, "Too many requests"),
     "register_required": (422, "Several drawers are open"),
+    "request_timeout": (408, "The request came too slowly"),
     "request_too_large": (413, "The request is too large"),
     "resolution_not_offered": (422, "The return cannot be settled in this way"),
     "return_window_closed": (409, "It is too late to bring it back"),

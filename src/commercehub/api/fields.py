@@ -39,7 +39,15 @@ Name = Annotated[
 ]
 LongText = Annotated[str, Meta(max_length=65_536)]
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+" + END)]
-Phone = Annotated[str, Meta(min_length=6, max_length=32, pattern=r"^\+?[0-9 ()./-]+" + END)]
+Phone = Annotated[
+    str,
+    Meta(
+        min_length=6,
+        max_length=32,
+        pattern=r"^\+?(?:[ ()./-]*[0-9]){6,}[ ()./-]*" + END,
+        description="6 digits or more; compared by its digits",
+    ),
+]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}" + END, description="ISO 3166-1 alpha-2")]
 Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 Latitude = Annotated[float, Meta(ge=-90, le=90)]

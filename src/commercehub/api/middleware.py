@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -17,14 +18,24 @@ _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[ -~]{0,200})?"
 )
 
+HSTS: Final = "max-age=31536000"
+# A page of ours takes what it needs from us, and runs nothing that stands in it; pictures of codes are written out.
+_PAGE: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+# What is no page is to be shown by none: whatever is in it is text.
+_DATA: Final = "default-src 'none'; frame-ancestors 'none'"
+DATA: Final = {"Content-Security-Policy": _DATA}
+PAGE_POLICY: Final = (b"content-security-policy", _PAGE.encode())
+DATA_POLICY: Final = (b"content-security-policy", _DATA.encode())
+
 log = structlog.get_logger("access")
 
 
 class Visit:
     """One request from its first byte to its answer. Everything logged meanwhile carries its ``request_id``."""
 
-    def __init__(self, scope: HTTPScope) -> None:
+    def __init__(self, scope: HTTPScope, *, is_https: bool = False) -> None:
         self._scope = scope
+        self._is_https = is_https
         self._begun = time.perf_counter()
         self._answered: float | None = None
         metrics.begin_request()
@@ -36,7 +47,9 @@ class Visit:
 
     def headers(self) -> dict[str, str]:
         """What every answer says: the caller's own id if it is a plain one, its trace, and that it is what it says."""
-        headers = {"Request-Id": self.request_id, "X-Content-Type-Options": "nosniff"}
+        headers = {"Request-Id": self.request_id, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+        if self._is_https:
+            headers["Strict-Transport-Security"] = HSTS
         if self.traceparent is not None:
             headers["traceparent"] = self.traceparent
         return headers
@@ -68,15 +81,16 @@ class Visit:
 class Trace:
     """Makes a ``Visit`` of each request to a route."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_https: bool = False) -> None:
         self._app = app
+        self._is_https = is_https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        visit = Visit(scope)
+        visit = Visit(scope, is_https=self._is_https)
         added = visit.headers()
         if scope["method"] == HttpMethod.OPTIONS and _header(scope, b"access-control-request-method"):
             added |= origins.PREFLIGHT
@@ -88,7 +102,8 @@ class Trace:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 visit.answer()
-                message["headers"] = [*message.get("headers", []), *headers]
+                given = list(message.get("headers", []))
+                message["headers"] = [*given, *headers, PAGE_POLICY if _is_page(given) else DATA_POLICY]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=visit.request_id):
@@ -96,6 +111,10 @@ class Trace:
                 await self._app(scope, receive, tell)
             finally:
                 visit.end(status)
+
+
+def _is_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in headers)
 
 
 def _header(scope: HTTPScope, name: bytes) -> str:

@@ -54,7 +54,8 @@ async def look_up_order(call: Call) -> FoundOrder:
         where = FieldError(pointer="/email", detail="Give email or phone, one of the two.")
         raise Problem("invalid_request", where.detail, errors=[where])
     # Neither many addresses for one number nor many numbers for one address can be tried out.
-    subjects = (given.number, given.email or given.phone or "")
+    digits = "".join(each for each in given.phone or "" if each in "0123456789")
+    subjects = (given.number, given.email or digits)
 
     async def work(db: Connection, now: datetime) -> tuple[UUID, auth.Tokens] | None:
         for subject in subjects:

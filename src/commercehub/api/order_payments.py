@@ -56,6 +56,7 @@ async def pay_order(call: Call, order_id: UUID) -> Answer:
             claim=await call.claim(subject=order_id),
             tenders=tuple(read_tender(call, tender) for tender in given.tenders),
             register_id=call.id("reg", given.register_id) if given.register_id else None,
+            audited_as=call.audited_as,
         )
     async with counting_wrong_codes(call, [tender.code for tender in given.tenders if tender.code]):
         stored, is_replay = await order_payments.pay(call.database, call.hub.processors, wanted, render=call.hub.render)

@@ -16,17 +16,32 @@ PREFLIGHT: Final[Mapping[str, str]] = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, Idempotency-Key, If-Match, Request-Id, X-Cart-Token, traceparent"
+        "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Request-Id, X-Cart-Token, traceparent"
     ),
     "Access-Control-Max-Age": PREFLIGHT_SECONDS,
 }
 _EXPOSED: Final = "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Request-Id, Retry-After"
 
 
-def admit(principal: Principal, origin: str | None) -> Mapping[str, str]:
-    """The headers with which the page that calls may read the answer; ``Problem`` if the key is not for that page."""
-    if origin is None or not principal.is_public:
+def readable(principal: Principal | None, origin: str | None) -> Mapping[str, str]:
+    """The headers with which the page that calls may read the answer; none where it may not.
+
+    What nobody is answered, that they are nobody or too fast, any page may read: how else would it know to sign in again.
+    """
+    if origin is None:
         return {}
-    if principal.allowed_origins and origin not in principal.allowed_origins:
-        raise Problem("forbidden", "This key may not be used from this origin.")
+    if principal is None:
+        return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _EXPOSED}
+    if not principal.is_public or not _is_allowed(principal, origin):
+        return {}
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, "Vary": "Origin"}
+
+
+def check(principal: Principal, origin: str | None) -> None:
+    """Raise ``Problem`` if the credential is not for the page that calls."""
+    if origin is not None and principal.is_public and not _is_allowed(principal, origin):
+        raise Problem("forbidden", "This key may not be used from this origin.")
+
+
+def _is_allowed(principal: Principal, origin: str) -> bool:
+    return not principal.allowed_origins or origin in principal.allowed_origins

@@ -3,6 +3,7 @@
 A route that declares no permission cannot be made, so none is open by mistake.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -13,13 +14,15 @@ import asyncpg
 import msgspec
 import structlog
 from litestar import Request, Response
+from litestar.enums import HttpMethod
 from litestar.exceptions import ClientException, HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.handlers import route as litestar_route
 from litestar.response import Stream
+from litestar.types import HTTPScope
 
 from commercehub import ids
-from commercehub.api import origins
+from commercehub.api import bodies, middleware, origins
 from commercehub.api.call import BODY_BYTES_MAX, Answer, Call
 from commercehub.api.errors import MEDIA_TYPE, Problem, not_found, problem_for
 from commercehub.api.limits import Limiter
@@ -28,6 +31,8 @@ from commercehub.auth import Permission, Principal
 from commercehub.workflows.parts import Hub
 
 Handler = Callable[..., Awaitable[object]]
+
+EVENT_STREAM: Final = "text/event-stream"
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 PREFIXES: Final[Mapping[str, str]] = {
@@ -52,6 +57,8 @@ PREFIXES: Final[Mapping[str, str]] = {
     "variant_id": "var",
 }
 """Which ids stand in which path parameters."""
+
+_ODD: Final = re.compile(rb"//|%2f", re.IGNORECASE)
 
 _DETAILS: Final = {
     "not_found": "There is nothing at this address.",
@@ -132,29 +139,54 @@ def mount(declared: Route, get_hub: Callable[[], Hub], limiter: Limiter, *, base
     async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
         headers: dict[str, str] = {}
         hub = get_hub()
+        limit = asyncio.timeout(hub.settings.request_seconds_max)
+        request.scope["state"][bodies.LIMIT] = limit
         try:
-            principal = await _admit(declared, hub, limiter, request, headers)
-            parameters = {name: _path_id(name, request.path_params[name]) for name in names}
-            content = await declared.handler(
-                Call(
-                    hub,
-                    request,
-                    principal,
-                    action=f"{declared.method} {declared.path}",
-                    permission=declared.permission,
-                ),
-                **parameters,
-            )
+            async with limit:
+                _look_at_address(request.scope)
+                principal = await _admit(declared, hub, limiter, request, headers)
+                parameters = {name: _path_id(name, request.path_params[name]) for name in names}
+                content = await declared.handler(
+                    Call(
+                        hub,
+                        request,
+                        principal,
+                        action=f"{declared.method} {declared.path}",
+                        permission=declared.permission,
+                    ),
+                    **parameters,
+                )
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, the unforeseen one too
-            return _refuse(error, base_url, request, headers)
+            is_late = isinstance(error, TimeoutError) and limit.expired()
+            return _refuse(_given_up() if is_late else error, base_url, request, headers)
         return _respond(content, declared, headers)
 
     return litestar_route(
         path,
-        http_method=[declared.method],  # type: ignore[list-item]
+        http_method=_methods(declared),
         status_code=declared.status,
         request_max_body_size=declared.body_bytes_max or BODY_BYTES_MAX,
     )(handle)
+
+
+def _methods(declared: Route) -> list[HttpMethod]:
+    """What can be read can be asked after without being read; a stream has no end to wait for."""
+    asked_after = [HttpMethod.HEAD] if declared.method == "GET" and declared.media_type != EVENT_STREAM else []
+    return [HttpMethod(declared.method), *asked_after]
+
+
+def _look_at_address(scope: HTTPScope) -> None:
+    """Raise unless it is spelled as ours are: a guard on the way that knows one spelling must not be got around."""
+    if _ODD.search(scope.get("raw_path") or b""):
+        raise Problem("not_found", _DETAILS["not_found"])
+
+
+def _given_up() -> Problem:
+    return Problem(
+        "busy",
+        "It took longer than a request may. Whether it was done shows when it is read,"
+        " or sent again with the same Idempotency-Key.",
+    )
 
 
 async def _admit(
@@ -172,6 +204,8 @@ async def _admit(
     else:
         # Every shopper sends the same publishable key: the address tells them apart.
         caller = f"{principal.subject_id}:{address}" if principal.is_publishable else str(principal.subject_id)
+    origin = request.headers.get("origin")
+    headers.update(origins.readable(principal, origin))
     allowance = limiter.take(caller)
     headers["RateLimit-Policy"] = limiter.policy
     headers["RateLimit"] = f'"default";r={allowance.remaining};t={allowance.reset_seconds}'
@@ -186,7 +220,7 @@ async def _admit(
             "Send a key or a token that works as Authorization: Bearer <key>.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    headers.update(origins.admit(principal, request.headers.get("origin")))
+    origins.check(principal, origin)
     if not principal.may(declared.permission):
         raise Problem("forbidden", f"A credential of role {principal.role} may not do this.")
     # What one credential is answered is for no other: neither a browser nor a cache on the way may keep it.
@@ -278,8 +312,8 @@ def on_exception(base_url: str) -> Callable[[Request[Any, Any, Any], Exception],
         if "request_id" in state:
             return _refuse(error, base_url, request, {})
         # Middleware of Litestar's begins at a route, and there is none here.
-        visit = Visit(request.scope)
-        response = _refuse(error, base_url, request, visit.headers())
+        visit = Visit(request.scope, is_https=base_url.lower().startswith("https://"))
+        response = _refuse(error, base_url, request, visit.headers() | middleware.DATA)
         visit.end(response.status_code or 0)
         return response
 

@@ -198,23 +198,26 @@ async def change_person(call: Call, staff_id: UUID) -> PersonView:
     """Change role, places, name or secrets. What was taken away is gone within five seconds."""
     async with call.asking_first(lambda db: _see(call, db, staff_id)):
         given = await call.read(PersonChange)
-    async with call.database.connection() as db:
-        known = await _see(call, db, staff_id)
-    person = msgspec.structs.replace(
-        known,
-        name=given.name or known.name,
-        role=given.role or known.role,
-        location_ids=known.location_ids if given.location_ids is None else _places(call, given.location_ids),
-        password_hash=known.password_hash if given.password is None else await auth.hash_password(given.password),
-        pin_hash=known.pin_hash if given.pin is None else await auth.hash_password(given.pin),
-    )
-    _check(call, person)
+    # Hashed before anything is locked; what a person is, is read where it is written.
+    secrets = {
+        name: await auth.hash_password(secret)
+        for name, secret in (("password_hash", given.password), ("pin_hash", given.pin))
+        if secret is not None
+    }
 
     async def work(db: Connection, now: datetime) -> PersonView:
+        known = await _lock(call, db, staff_id)
+        person = msgspec.structs.replace(
+            known,
+            name=given.name or known.name,
+            role=given.role or known.role,
+            location_ids=known.location_ids if given.location_ids is None else _places(call, given.location_ids),
+            **secrets,
+        )
+        _check(call, person)
         await _places_exist(db, person)
-        if not await auth.update_person(db, person):
-            raise not_found()
-        if given.password is not None or given.pin is not None:
+        await auth.update_person(db, person)
+        if secrets:
             await auth.end_sessions_of(db, subject_id=staff_id, now=now)
         call.audited(
             ids.show("staff", staff_id),
@@ -232,10 +235,8 @@ async def end_person(call: Call, staff_id: UUID) -> PersonView:
     """Somebody leaves: every shift of theirs is over within five seconds."""
 
     async def work(db: Connection, now: datetime) -> PersonView:
-        person = await _see(call, db, staff_id)
-        _check(call, person)
-        if not await auth.end_person(db, staff_id=staff_id, now=now):
-            raise not_found()
+        person = await _lock(call, db, staff_id)
+        await auth.end_person(db, staff_id=staff_id, now=now)
         await auth.end_sessions_of(db, subject_id=staff_id, now=now)
         call.audited(ids.show("staff", staff_id), ended=True)
         return _view(msgspec.structs.replace(person, ended_at=now))
@@ -247,6 +248,15 @@ async def _see(call: Call, db: Connection, staff_id: UUID) -> Person:
     person = await auth.read_person(db, staff_id=staff_id)
     if person is None or not _is_seen(call, person):
         raise not_found()
+    return person
+
+
+async def _lock(call: Call, db: Connection, staff_id: UUID) -> Person:
+    """Somebody whom the caller has a say over, as they are until this transaction ends."""
+    person = await auth.lock_person(db, staff_id=staff_id)
+    if person is None or not _is_seen(call, person):
+        raise not_found()
+    _check(call, person)
     return person
 
 
@@ -274,6 +284,8 @@ def _faults(call: Call, person: Person) -> Iterator[tuple[str, str, str]]:
                 "forbidden",
                 "A manager has a say over those who work at the manager's own place alone.",
             )
+    if role is Role.ADMIN and person.location_ids:
+        yield "/location_ids", "invalid_request", "An admin works everywhere."
     if role not in WORKS_EVERYWHERE and not person.location_ids:
         yield "/location_ids", "invalid_request", f"Name the places that a {role.value} works at."
 

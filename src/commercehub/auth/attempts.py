@@ -1,6 +1,5 @@
 """Wrong passwords, codes and look-ups, counted per subject: ten in a quarter of an hour, then no more is tried."""
 
-import hashlib
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,18 +19,24 @@ class TooManyAttempts(Exception):
 
 
 # One at a time per subject: fifty guesses that come at once are counted like fifty that come one by one.
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))"
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || lower($2), 1))"
 
+# Subjects are personal data, so only a hash is kept. The database folds them, as it does where it looks them up: what
+# it takes for the same e-mail address or login is one subject, whatever Python makes of its letters.
 READ = """
 SELECT at FROM commercehub.attempts
-WHERE kind = $1 AND subject_hash = $2 AND at > $3
+WHERE kind = $1 AND subject_hash = sha256(convert_to(lower($2), 'UTF8')) AND at > $3
 ORDER BY at DESC
 LIMIT $4
 """
 
-NOTE = "INSERT INTO commercehub.attempts (kind, subject_hash, at) VALUES ($1, $2, $3)"
+NOTE = """
+INSERT INTO commercehub.attempts (kind, subject_hash, at) VALUES ($1, sha256(convert_to(lower($2), 'UTF8')), $3)
+"""
 
-FORGET = "DELETE FROM commercehub.attempts WHERE kind = $1 AND subject_hash = $2"
+FORGET = """
+DELETE FROM commercehub.attempts WHERE kind = $1 AND subject_hash = sha256(convert_to(lower($2), 'UTF8'))
+"""
 
 PURGE = """
 DELETE FROM commercehub.attempts
@@ -44,8 +49,8 @@ async def check_attempts(db: Connection, *, kind: str, subject: str, now: dateti
 
     Until this transaction ends nobody else counts for the subject.
     """
-    await db.execute(LOCK, kind + _hash(subject).hex())
-    rows = await db.fetch(READ, kind, _hash(subject), now - WINDOW, ATTEMPTS_MAX)
+    await db.execute(LOCK, kind, subject)
+    rows = await db.fetch(READ, kind, subject, now - WINDOW, ATTEMPTS_MAX)
     if len(rows) >= ATTEMPTS_MAX:
         raise TooManyAttempts(max(1, int((rows[-1]["at"] + WINDOW - now).total_seconds()) + 1))
 
@@ -56,20 +61,15 @@ async def note_attempt(db: Connection, *, kind: str, subject: str, now: datetime
     The caller commits it although it refuses: it has to be a transaction of its own.
     """
     await check_attempts(db, kind=kind, subject=subject, now=now)
-    await db.execute(NOTE, kind, _hash(subject), now)
+    await db.execute(NOTE, kind, subject, now)
 
 
 async def forget_attempts(db: Connection, *, kind: str, subject: str) -> None:
     """A right one: what went wrong before counts no more."""
-    await db.execute(FORGET, kind, _hash(subject))
+    await db.execute(FORGET, kind, subject)
 
 
 async def purge_attempts(db: Connection, *, now: datetime) -> int:
     """Forget what counts no more, a batch at a time; returns how many went."""
     tag = await db.execute(PURGE, now - WINDOW, PURGE_BATCH)
     return int(tag.rpartition(" ")[2])
-
-
-def _hash(subject: str) -> bytes:
-    """Subjects are personal data: who they were is nowhere but in ``customers``."""
-    return hashlib.sha256(subject.lower().encode(errors="replace")).digest()

@@ -27,7 +27,8 @@ JOIN commercehub.sales_channels AS channel ON channel.id = api_key.sales_channel
 WHERE api_key.secret_hash = $1 AND (api_key.ends_at IS NULL OR api_key.ends_at > now() + $2::interval)
 """
 
-# Whoever left, or was taken out of service, is out with all sign-ins; a role or a place that was taken away is gone.
+# Whoever left, or was taken out of service, is out with all sign-ins, and so is a shift on a key or a device that was; a
+# role or a place that was taken away is gone.
 READ_SESSION = """
 SELECT session.kind AS credential, session.subject_id,
        CASE session.kind WHEN 'customer' THEN 'customer' WHEN 'order' THEN 'guest'
@@ -40,9 +41,11 @@ JOIN commercehub.sales_channels AS channel ON channel.id = session.sales_channel
 LEFT JOIN commercehub.api_keys AS api_key ON api_key.id = session.key_id
 LEFT JOIN commercehub.staff AS person ON session.kind = 'staff' AND person.id = session.subject_id
 LEFT JOIN commercehub.devices AS device ON session.kind = 'device' AND device.id = session.subject_id
+LEFT JOIN commercehub.devices AS begun_on ON begun_on.id = session.device_id
 WHERE session.access_hash = $1 AND session.access_ends_at > now() + $2::interval
   AND CASE session.kind
-      WHEN 'staff' THEN person.ended_at IS NULL AND person.id IS NOT NULL
+      WHEN 'staff' THEN person.ended_at IS NULL AND person.id IS NOT NULL AND begun_on.ended_at IS NULL
+          AND (api_key.ends_at IS NULL OR api_key.ends_at > now() + $2::interval)
           AND (cardinality(person.location_ids) = 0 OR session.location_id = ANY (person.location_ids))
       WHEN 'device' THEN device.ended_at IS NULL AND device.id IS NOT NULL
       ELSE true END

@@ -56,6 +56,8 @@ FIND = f"SELECT {_PERSON} FROM commercehub.staff WHERE lower(login) = lower($1) 
 
 READ = f"SELECT {_PERSON} FROM commercehub.staff WHERE id = $1"
 
+LOCK = f"SELECT {_PERSON} FROM commercehub.staff WHERE id = $1 AND ended_at IS NULL FOR UPDATE"
+
 LIST = f"SELECT {_PERSON} FROM commercehub.staff ORDER BY lower(login) LIMIT $1"
 
 END = "UPDATE commercehub.staff SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id"
@@ -65,8 +67,7 @@ REHASH = "UPDATE commercehub.staff SET password_hash = $2 WHERE id = $1 AND pass
 UPDATE = """
 UPDATE commercehub.staff
 SET name = $2, role = $3, location_ids = $4, password_hash = $5, pin_hash = $6
-WHERE id = $1 AND ended_at IS NULL
-RETURNING id
+WHERE id = $1
 """
 
 OFFER_PAIRING = """
@@ -121,6 +122,12 @@ async def read_person(db: Connection, *, staff_id: UUID) -> Person | None:
     return _person(row) if row else None
 
 
+async def lock_person(db: Connection, *, staff_id: UUID) -> Person | None:
+    """Somebody who works here, as they are until this transaction ends; ``None`` if they have left, or never were."""
+    row = await db.fetchrow(LOCK, staff_id)
+    return _person(row) if row else None
+
+
 async def list_people(db: Connection) -> Sequence[Person]:
     """Everybody who works or worked here."""
     return [_person(row) for row in await db.fetch(LIST, STAFF_MAX)]
@@ -131,19 +138,16 @@ async def end_person(db: Connection, *, staff_id: UUID, now: datetime) -> bool:
     return await db.fetchval(END, staff_id, now) is not None
 
 
-async def update_person(db: Connection, person: Person) -> bool:
-    """Change what a member of staff may do, where, or by which secrets. False if they have left."""
-    return (
-        await db.fetchval(
-            UPDATE,
-            person.id,
-            person.name,
-            person.role,
-            list(person.location_ids),
-            person.password_hash,
-            person.pin_hash,
-        )
-        is not None
+async def update_person(db: Connection, person: Person) -> None:
+    """Change what a member of staff, who is locked, may do, where, or by which secrets."""
+    await db.execute(
+        UPDATE,
+        person.id,
+        person.name,
+        person.role,
+        list(person.location_ids),
+        person.password_hash,
+        person.pin_hash,
     )
 
 

@@ -46,12 +46,18 @@ READ_MANY = f"SELECT {_COLUMNS} FROM commercehub.customers WHERE id = ANY ($1::u
 # Two statements rather than one with ORs: each has its index, whatever the planner thinks.
 FIND_BY_EMAIL = f"""
 SELECT {_COLUMNS} FROM commercehub.customers
-WHERE lower(email) = lower($1) AND ($2::text IS NULL OR phone = $2)
+WHERE lower(email) = lower($1)
+  AND ($2::text IS NULL OR regexp_replace(phone, '[^0-9]', '', 'g') = regexp_replace($2, '[^0-9]', '', 'g'))
 ORDER BY id
 LIMIT $3
 """
 
-FIND_BY_PHONE = f"SELECT {_COLUMNS} FROM commercehub.customers WHERE phone = $1 ORDER BY id LIMIT $2"
+FIND_BY_PHONE = f"""
+SELECT {_COLUMNS} FROM commercehub.customers
+WHERE regexp_replace(phone, '[^0-9]', '', 'g') = regexp_replace($1, '[^0-9]', '', 'g')
+ORDER BY id
+LIMIT $2
+"""
 
 READ_ACCOUNT = "SELECT id, password_hash FROM commercehub.customers WHERE lower(email) = lower($1)"
 
@@ -64,7 +70,12 @@ WHERE id = $1
 RETURNING {_COLUMNS}
 """
 
-REPLACE_HASH = "UPDATE commercehub.customers SET password_hash = $2 WHERE id = $1"
+REPLACE_HASH = """
+UPDATE commercehub.customers SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING id
+"""
+
+# Whoever changes the password waits for this transaction, and ends what it has opened.
+HOLD_HASH = "SELECT id FROM commercehub.customers WHERE id = $1 AND password_hash = $2 FOR UPDATE"
 
 REHASH = "UPDATE commercehub.customers SET password_hash = $2 WHERE id = $1 AND password_hash = $3"
 
@@ -133,9 +144,14 @@ async def read_account(db: Connection, *, customer_id: UUID) -> Account:
     return Account(customer_id=row["id"], password_hash=row["password_hash"])
 
 
-async def set_password(db: Connection, *, customer_id: UUID, password_hash: str) -> None:
-    """Store the hash of a new password."""
-    await db.execute(REPLACE_HASH, customer_id, password_hash)
+async def replace_password(db: Connection, *, customer_id: UUID, old_hash: str, new_hash: str) -> bool:
+    """Store the hash of a new password; false if the old one was changed meanwhile."""
+    return await db.fetchval(REPLACE_HASH, customer_id, old_hash, new_hash) is not None
+
+
+async def hold_password(db: Connection, *, customer_id: UUID, old_hash: str) -> bool:
+    """Whether this is the password still; if so it stays so until the transaction ends."""
+    return await db.fetchval(HOLD_HASH, customer_id, old_hash) is not None
 
 
 async def rehash_password(db: Connection, *, customer_id: UUID, old_hash: str, new_hash: str) -> None:

@@ -33,10 +33,14 @@ WHERE code_hash = $1 AND used_at IS NULL AND ends_at > $2
 RETURNING cart_id
 """
 
-# A guest's token stays good where there is one; where there is none the cart gets its next one.
+# A guest's token stays good where there is one; where there is none the cart gets its next one. That of a customer's
+# cart is kept under the hash of its hash, by which no order is found: see ``carts.READ``.
 LET_IN = """
-UPDATE commercehub.carts SET token_hash = $2 WHERE id = $1 AND state = 'open' AND token_hash IS NULL
+UPDATE commercehub.carts SET token_hash = CASE WHEN customer_id IS NULL THEN $2::bytea ELSE sha256($2::bytea) END
+WHERE id = $1 AND state = 'open' AND token_hash IS NULL
 """
+
+END = "DELETE FROM commercehub.handoffs WHERE cart_id = $1"
 
 PURGE = """
 DELETE FROM commercehub.handoffs
@@ -65,8 +69,13 @@ async def use_handoff(db: Connection, *, code_hash: bytes, now: datetime) -> Non
 
 
 async def let_in(db: Connection, *, cart_id: UUID, token_hash: bytes) -> None:
-    """A token opens the cart; one that does so already stays."""
+    """A token opens the cart; one that does so already stays. Of a customer's cart it opens no order."""
     await db.execute(LET_IN, cart_id, token_hash)
+
+
+async def end_handoffs(db: Connection, *, cart_id: UUID) -> None:
+    """No code that was given out opens the cart any more."""
+    await db.execute(END, cart_id)
 
 
 async def purge_handoffs(db: Connection, *, now: datetime) -> int:

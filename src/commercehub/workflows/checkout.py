@@ -15,7 +15,7 @@ from asyncpg import Connection
 import fulfillment
 import inventory
 import payments
-from commercehub import events, idempotency, ids
+from commercehub import auth, events, idempotency, ids
 from commercehub.database import Database, Raced
 from commercehub.idempotency import Stored, Underway
 from commercehub.sales import carts, orders
@@ -140,6 +140,9 @@ async def place(db: Connection, requests: Sequence[Placing], *, now: datetime, r
 
 
 def _known(request: Placing, found: idempotency.Found) -> Outcome | None:
+    # Who may not know of the cart hears so, whatever was answered to this key before.
+    if isinstance(request.refusal, CartNotFound):
+        return Refused(request.refusal)
     match found:
         case Stored():
             return Replayed(found)
@@ -165,6 +168,7 @@ async def _place_fresh(db: Connection, requests: Sequence[Placing], *, now: date
         raise Raced from error
     granted = [draft for draft, short in zip(drafts, claimed.shortages, strict=True) if not short]
     placed = iter(await _write(db, granted, claimed.changes, now=now, render=render) if granted else [])
+    await _audit(db, granted, now=now)
     results = iter([Stale(short) if short else next(placed) for short in claimed.shortages])
     return [outcome if outcome is not None else next(results) for outcome in outdated]
 
@@ -351,6 +355,26 @@ async def _write(
         now=now,
     )
     return list(outcomes)
+
+
+async def _audit(db: Connection, drafts: Sequence[_Draft], *, now: datetime) -> None:
+    """Staff, devices and administrators leave a row; for anybody else this asks the database nothing."""
+    for draft in drafts:
+        checkout = draft.placing.checkout
+        if checkout.audited_as is not None:
+            await auth.write_audit(
+                db,
+                actor=checkout.actor,
+                action=checkout.audited_as,
+                subject=ids.show("ord", draft.order.id),
+                changes={
+                    "total": {"amount": draft.order.total, "currency": draft.order.currency},
+                    "tenders": [
+                        {"type": share.tender.type, "amount": share.amount} for share in draft.placing.shares
+                    ],
+                },
+                now=now,
+            )
 
 
 def _due(shares: Sequence[Share]) -> int:

@@ -13,7 +13,7 @@ from asyncpg import Connection
 
 import fulfillment
 import payments
-from commercehub import idempotency, ids
+from commercehub import auth, idempotency, ids
 from commercehub.database import Database, Raced, Work
 from commercehub.events import SYSTEM, Actor
 from commercehub.idempotency import Claim, Stored, Underway
@@ -40,7 +40,7 @@ Facts = list[tuple[str, dict[str, object]]]
 
 
 class OrderPayment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a payer offers for an order."""
+    """What a payer offers for an order. ``audited_as``: what the audit log calls it, if it leaves a row there."""
 
     order_id: UUID
     owner: Owner
@@ -48,6 +48,7 @@ class OrderPayment(msgspec.Struct, frozen=True, kw_only=True):
     claim: Claim
     tenders: tuple[Tender, ...]
     register_id: UUID | None = None
+    audited_as: str | None = None
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -140,6 +141,8 @@ async def _begin(
     db: Connection, wanted: OrderPayment, *, clock_offset: timedelta, now: datetime, render: Render
 ) -> Outcome:
     """Write the payment down: final where all of it is in our own hands, else with what its processor is to be asked."""
+    # Who may not know of the order hears so, whatever was answered to this key before.
+    await orders.read_order(db, order_id=wanted.order_id, owner=wanted.owner)
     match (await idempotency.look_up(db, [wanted.claim]))[0]:
         case Stored() as stored:
             return Replayed(stored)
@@ -147,7 +150,6 @@ async def _begin(
             return under_way
         case Exception() as refusal:
             raise refusal
-    await orders.read_order(db, order_id=wanted.order_id, owner=wanted.owner)
     order = await orders.lock_order(db, order_id=wanted.order_id)
     shares = await _share(db, wanted, order, clock_offset=clock_offset)
     intents = await _open(db, wanted, order, shares, now=now)
@@ -156,6 +158,7 @@ async def _begin(
     if remote is not None:
         facts = [("payment.begun", {"amount": _money(remote, order), "tender": remote.tender})]
     order = await _tell(db, order, facts, actor=wanted.actor, now=now)
+    await _audit(db, wanted, shares, order, now=now)
     if remote is None or remote.processor is None:
         cash = [share.change for share in shares if share.tender.type == "cash"]
         stored = Stored(201, await _page(db, order, render=render, change=sum(cash) if cash else None))
@@ -166,6 +169,20 @@ async def _begin(
     return Waiting(operation)
 
 
+async def _audit(
+    db: Connection, wanted: OrderPayment, shares: Sequence[Share], order: Order, *, now: datetime
+) -> None:
+    if wanted.audited_as is not None:
+        await auth.write_audit(
+            db,
+            actor=wanted.actor,
+            action=wanted.audited_as,
+            subject=ids.show("ord", order.id),
+            changes={"currency": order.currency, "tenders": [{"type": share.tender.type, "amount": share.amount} for share in shares]},
+            now=now,
+        )
+
+
 async def _share(db: Connection, wanted: OrderPayment, order: Order, *, clock_offset: timedelta) -> tuple[Share, ...]:
     """What each tender pays of what is due; less than all of it where every tender says how much."""
     due = await _due(db, order)
@@ -173,7 +190,12 @@ async def _share(db: Connection, wanted: OrderPayment, order: Order, *, clock_of
         if tender.type == PAY_AT_PICKUP:
             raise TenderMismatch(position, "It is to be paid now.")
     tenders = await stored_values.look_into(
-        db, wanted.tenders, customer_id=order.customer_id, currency=order.currency, clock_offset=clock_offset
+        db,
+        wanted.tenders,
+        customer_id=order.customer_id,
+        owner=wanted.owner,
+        currency=order.currency,
+        clock_offset=clock_offset,
     )
     if all(tender.amount is not None for tender in tenders):
         due = min(due, sum(tender.amount.amount_minor for tender in tenders if tender.amount))

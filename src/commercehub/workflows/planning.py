@@ -15,8 +15,9 @@ from commercehub.database import Database
 from commercehub.events import Actor
 from commercehub.idempotency import Claim
 from commercehub.sales import carts, customers
-from commercehub.sales.carts import Cart, Owner
-from commercehub.sales.errors import CartNotFound, NoPrice, VersionConflict
+from commercehub.sales.cart_gift_cards import GIFT_CARDS_MAX
+from commercehub.sales.carts import LINES_MAX, Cart, Owner
+from commercehub.sales.errors import CartNotFound, NoPrice, TooManyGiftCards, TooManyLines, VersionConflict
 from commercehub.sales.pricing import METHODS_WITH_ADDRESS
 from commercehub.workflows import stored_values
 from commercehub.workflows.drawers import find_drawer
@@ -39,7 +40,7 @@ PICKUP: Final = "pickup"
 
 
 class Checkout(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller asks for."""
+    """What a caller asks for. ``audited_as``: what the audit log calls it, if the caller leaves a row there."""
 
     cart_id: UUID
     owner: Owner
@@ -51,6 +52,7 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True):
     phone: str | None = None
     expected_total: payments.Money | None = None
     version: int | None = None
+    audited_as: str | None = None
 
 
 class Placing(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +86,9 @@ async def prepare(db: Connection, checkout: Checkout, *, database: Database) -> 
         _check(cart, checkout)
         tenders = await stored_values.look_into(
             db,
-            stored_values.with_cards_of(cart, checkout.tenders),
+            stored_values.with_cards_of(cart, checkout.tenders, owner=checkout.owner),
             customer_id=cart.customer_id,
+            owner=checkout.owner,
             currency=cart.currency,
             clock_offset=database.clock_offset,
         )
@@ -158,6 +161,11 @@ def _check_lines(cart: Cart, actor: Actor) -> None:
     """What is sold has a price and a way to the customer; what is carried out is paid where it is carried out."""
     if not cart.lines:
         raise EmptyCart
+    # A cart that was given back may hold more: what the customer began meanwhile is in it too.
+    if len(cart.lines) > LINES_MAX:
+        raise TooManyLines
+    if len(cart.gift_cards) > GIFT_CARDS_MAX:
+        raise TooManyGiftCards
     for line in cart.lines:
         if line.unit_price is None:
             raise NoPrice(line.sku, cart.currency)

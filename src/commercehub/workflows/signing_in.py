@@ -55,6 +55,8 @@ async def sign_customer_in(database: Database, *, email: str, password: str, thr
     async def work(db: Connection, now: datetime) -> Tokens:
         await auth.check_attempts(db, kind="customer", subject=email, now=now)
         await auth.forget_attempts(db, kind="customer", subject=email)
+        if not await customers.hold_password(db, customer_id=account.customer_id, old_hash=stored):
+            raise WrongCredentials
         if new_hash is not None:
             await customers.rehash_password(db, customer_id=account.customer_id, old_hash=stored, new_hash=new_hash)
         return await auth.open_session(
@@ -96,6 +98,9 @@ async def sign_staff_in(
     async def work(db: Connection, now: datetime) -> Tokens:
         await auth.check_attempts(db, kind="staff", subject=login, now=now)
         await auth.forget_attempts(db, kind="staff", subject=login)
+        known = await auth.lock_person(db, staff_id=person.id)
+        if known is None or stored != (known.password_hash if pin is None else known.pin_hash):
+            raise WrongCredentials
         if new_hash is not None:
             await auth.rehash_password(db, staff_id=person.id, old_hash=stored, new_hash=new_hash)
         return await auth.open_session(
@@ -128,13 +133,18 @@ async def change_password(
     async with database.connection() as db:
         account = await customers.read_account(db, customer_id=customer_id)
     await _check_attempts(database, "password", str(customer_id))
-    if not await auth.verify_password(current or "", account.password_hash):
+    stored = account.password_hash
+    if not await auth.verify_password(current or "", stored) or stored is None:
         await _note_attempt(database, "password", str(customer_id))
         raise WrongCredentials
     password_hash = await auth.hash_password(new)
 
     async def work(db: Connection, now: datetime) -> None:
-        await customers.set_password(db, customer_id=customer_id, password_hash=password_hash)
+        replaced = await customers.replace_password(
+            db, customer_id=customer_id, old_hash=stored, new_hash=password_hash
+        )
+        if not replaced:
+            raise WrongCredentials
         await auth.end_sessions_of(db, subject_id=customer_id, but=session_id, now=now)
 
     await database.transaction(work)

@@ -9,7 +9,7 @@ import msgspec
 from asyncpg import Connection
 
 import payments
-from commercehub.sales.carts import Cart
+from commercehub.sales.carts import Cart, Owner
 from commercehub.workflows.refusals import CURRENCY, EXPIRED, UNKNOWN, StoredValueNotUsable
 from commercehub.workflows.tenders import Tender
 
@@ -23,21 +23,24 @@ async def look_into(
     tenders: Sequence[Tender],
     *,
     customer_id: UUID | None,
+    owner: Owner,
     currency: str,
     clock_offset: timedelta = timedelta(),
 ) -> tuple[Tender, ...]:
     """The tenders with what their gift cards and the customer's credit hold, before any of it is promised.
 
     ``StoredValueNotUsable`` for a code that nobody issued, one that has expired or is in another currency, and for the
-    credit of a customer who has none. The same card twice is one card: its second tender finds what the first leaves.
+    credit of a customer who has none, or whom ``owner`` does not speak for. The same card twice is one card: its second
+    tender finds what the first leaves.
     """
+    creditor_id = customer_id if speaks_for_customer(owner) else None
     taken: dict[UUID, int] = {}
     seen = []
     for position, tender in enumerate(tenders):
         if tender.type not in KINDS:
             seen.append(tender)
             continue
-        found = await _find(db, tender, customer_id, currency, clock_offset)
+        found = await _find(db, tender, creditor_id, currency, clock_offset)
         if found is None:
             raise StoredValueNotUsable(position, tender.type, UNKNOWN)
         if found.currency != currency:
@@ -51,19 +54,28 @@ async def look_into(
     return tuple(seen)
 
 
-def with_cards_of(cart: Cart, tenders: Sequence[Tender]) -> tuple[Tender, ...]:
+def speaks_for_customer(owner: Owner) -> bool:
+    """Whether what a customer has may be spent: by themselves, and by whoever helps customers.
+
+    A token opens the cart that was handed off with it, and a look-up one order: neither says who holds it.
+    """
+    return owner.token_hash is None and owner.order_id is None
+
+
+def with_cards_of(cart: Cart, tenders: Sequence[Tender], *, owner: Owner) -> tuple[Tender, ...]:
     """The tenders, with the cart's own gift cards in place of one that names none: each pays what it has.
 
-    ``StoredValueNotUsable`` if the cart has none.
+    ``StoredValueNotUsable`` if the cart has none, or if they are a customer's whom ``owner`` does not speak for.
     """
+    cards = cart.gift_cards if cart.customer_id is None or speaks_for_customer(owner) else ()
     given: list[Tender] = []
     for position, tender in enumerate(tenders):
         if tender.type != GIFT_CARD or tender.code_hash is not None:
             given.append(tender)
             continue
-        if not cart.gift_cards:
+        if not cards:
             raise StoredValueNotUsable(position, tender.type, UNKNOWN)
-        given.extend(Tender(type=GIFT_CARD, stored_value_id=card.id) for card in cart.gift_cards)
+        given.extend(Tender(type=GIFT_CARD, stored_value_id=card.id) for card in cards)
     return tuple(given)
 
 

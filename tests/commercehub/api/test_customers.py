@@ -104,6 +104,13 @@ async def test_fifty_guesses_at_once_are_counted_like_fifty_one_by_one(app: Chan
     assert [answer.status_code for answer in answers].count(401) == attempts.ATTEMPTS_MAX
 
 
+async def test_letters_that_the_database_takes_for_the_same_are_one_subject(app: Channel) -> None:
+    email, _ = await _sign_up(app, f"iiii-{uuid.uuid4().hex}@example.com")
+    spellings = [email.replace("i", "\u0130", count) for count in range(5)] * 3
+    answers = [await _sign_in(app, spelling, "not the password") for spelling in spellings[:12]]
+    assert [answer.status_code for answer in answers][-2:] == [429, 429]
+
+
 async def test_a_right_password_forgets_the_wrong_ones(app: Channel) -> None:
     email, _ = await _sign_up(app)
     for _ in range(2):
@@ -157,13 +164,32 @@ async def test_a_refresh_token_that_comes_again_ends_its_session(app: Channel, h
     assert _code(await app.post("/v1/customers/sessions/refresh", body, key="")) == (401, "invalid_credentials")
 
 
-async def test_two_tabs_that_refresh_at_once_lose_nothing_but_one_answer(app: Channel) -> None:
+async def test_two_tabs_that_refresh_at_once_get_the_same_tokens(app: Channel) -> None:
     email, _ = await _sign_up(app)
     body = {"refresh_token": (await _sign_in(app, email)).json()["refresh_token"]}
     both = await asyncio.gather(*(app.post("/v1/customers/sessions/refresh", body, key="") for _ in range(2)))
-    assert sorted(answer.status_code for answer in both) == [200, 401]
-    winner = next(answer.json() for answer in both if answer.status_code == 200)
-    await app.ok("POST", "/v1/customers/sessions/refresh", {"refresh_token": winner["refresh_token"]}, key="")
+    first, second = [answer.json() for answer in both]
+    assert (first["access_token"], first["refresh_token"]) == (second["access_token"], second["refresh_token"])
+    await Channel(app.http, first["access_token"]).ok("GET", "/v1/customers/me")
+    await app.ok("POST", "/v1/customers/sessions/refresh", {"refresh_token": first["refresh_token"]}, key="")
+
+
+async def test_any_spent_token_of_a_session_ends_it_however_long_ago_it_was_spent(app: Channel) -> None:
+    email, _ = await _sign_up(app)
+    stolen = token = (await _sign_in(app, email)).json()["refresh_token"]
+    for _ in range(3):
+        body = {"refresh_token": token}
+        token = (await app.ok("POST", "/v1/customers/sessions/refresh", body, key=""))["refresh_token"]
+    victim = await app.post("/v1/customers/sessions/refresh", {"refresh_token": stolen}, key="")
+    assert _code(victim) == (401, "invalid_credentials")
+    thief = await app.post("/v1/customers/sessions/refresh", {"refresh_token": token}, key="")
+    assert _code(thief) == (401, "invalid_credentials")
+
+
+@pytest.mark.parametrize("token", ["hub_rt_", "hub_rt_x", "nothing", "hub_rt_" + "A" * 64])
+async def test_what_is_no_refresh_token_is_refused(token: str, app: Channel) -> None:
+    answer = await app.post("/v1/customers/sessions/refresh", {"refresh_token": token}, key="")
+    assert _code(answer) == (401, "invalid_credentials")
 
 
 async def test_an_access_token_ends_after_a_quarter_of_an_hour(app: Channel) -> None:
@@ -199,6 +225,28 @@ async def test_a_new_password_needs_the_current_one(app: Channel) -> None:
     assert (await _sign_in(app, email)).status_code == 201
 
 
+async def test_a_sign_in_with_the_old_password_does_not_outlive_the_change(app: Channel, hub: Hub) -> None:
+    email, _ = await _sign_up(app)
+    me = Channel(app.http, (await _sign_in(app, email)).json()["access_token"])
+    change = {"password": "another good one", "current_password": PASSWORD}
+    changed, *signed_in = await asyncio.gather(
+        me.patch("/v1/customers/me", change), *(_sign_in(app, email) for _ in range(8))
+    )
+    assert changed.status_code == 200
+    keyring = auth.Keyring(hub.database)
+    for answer in signed_in:
+        if answer.status_code == 201:
+            assert await keyring.verify(answer.json()["access_token"]) is None
+
+
+async def test_of_two_password_changes_at_once_one_is_told_that_it_was_too_late(app: Channel) -> None:
+    email, _ = await _sign_up(app)
+    me = Channel(app.http, (await _sign_in(app, email)).json()["access_token"])
+    changes = [{"password": f"another good one {n}", "current_password": PASSWORD} for n in range(2)]
+    answers = await asyncio.gather(*(me.patch("/v1/customers/me", change) for change in changes))
+    assert sorted(answer.status_code for answer in answers) == [200, 401]
+
+
 # --- who sees whom ----------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +262,8 @@ async def test_who_helps_customers_finds_them_by_address_or_phone(app: Channel, 
     email, phone = _email(), f"+1 512 {uuid.uuid4().int % 10**7}"
     made = await app.ok("POST", "/v1/customers", {"email": email, "password": PASSWORD, "phone": phone})
     chat = channels["chat"]
-    for query in ({"email": email.upper()}, {"phone": phone}, {"email": email, "phone": phone}):
+    dotted = phone.replace(" ", ".")
+    for query in ({"email": email.upper()}, {"phone": phone}, {"phone": dotted}, {"email": email, "phone": dotted}):
         answer = await chat.http.get("/v1/customers", params=query, headers={"Authorization": f"Bearer {chat.key}"})
         assert [each["id"] for each in answer.json()["data"]] == [made["id"]]
     assert _code(await chat.get("/v1/customers")) == (400, "invalid_request")

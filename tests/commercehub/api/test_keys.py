@@ -131,9 +131,28 @@ async def test_no_page_may_read_what_a_secret_key_is_answered(admin: Channel) ->
     assert "access-control-allow-origin" not in (await _from(admin.key, SHOP, admin)).headers
 
 
+async def test_a_page_may_read_that_its_token_has_ended(app: Channel) -> None:
+    answer = await app.http.get("/v1/customers/me", headers={"Authorization": "Bearer hub_ct_ended", "Origin": SHOP})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "*")
+
+
+async def test_a_customers_token_is_for_the_pages_of_the_key_that_it_came_through(
+    admin: Channel, channels: Channels
+) -> None:
+    body = {"channel": "web", "role": "storefront", "allowed_origins": [SHOP]}
+    key = await admin.ok("POST", "/v1/api-keys", body)
+    account = {"email": f"o-{key['id']}@example.com", "password": "correct horse battery"}
+    shop = Channel(admin.http, key["secret"])
+    await shop.ok("POST", "/v1/customers", account)
+    token = (await shop.ok("POST", "/v1/customers/sessions", account))["access_token"]
+    for origin, status in ((SHOP, 200), ("https://elsewhere.example", 403)):
+        headers = {"Authorization": f"Bearer {token}", "Origin": origin}
+        assert (await admin.http.get("/v1/customers/me", headers=headers)).status_code == status
+
+
 async def test_a_browser_that_asks_first_is_told_what_it_may_send(admin: Channel) -> None:
     headers = {"Origin": SHOP, "Access-Control-Request-Method": "POST"}
     answer = await admin.http.options("/v1/carts", headers=headers)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, "*")
-    for name in ("Authorization", "Idempotency-Key", "X-Cart-Token", "If-Match", "Content-Type"):
+    for name in ("Authorization", "Idempotency-Key", "X-Cart-Token", "If-Match", "Content-Type", "Last-Event-ID"):
         assert name in answer.headers["access-control-allow-headers"]

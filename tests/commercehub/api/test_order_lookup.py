@@ -66,3 +66,12 @@ async def test_ten_wrong_numbers_close_an_address(app: Channel) -> None:
     email = _email()
     answers = [await _look_up(app, number=f"9{n}", email=email) for n in range(11)]
     assert [answer.status_code for answer in answers] == [404] * 10 + [429]
+
+
+async def test_a_phone_is_one_subject_however_it_is_written(app: Channel) -> None:
+    digits = f"1512{uuid.uuid4().int % 10**7:07}"
+    ways = [
+        f"+{digits[0]}{sign}{digits[1:]}" for sign in (" ", "-", ".", "/", "  ", "--", " -", "- ", "..", "//", ". ")
+    ]
+    answers = [await _look_up(app, number=f"8{n}", phone=way) for n, way in enumerate(ways)]
+    assert [answer.status_code for answer in answers] == [404] * 10 + [429]

@@ -1,5 +1,6 @@
 """Staff works by role, at its own places, and is gone within seconds; whatever it changes leaves a row."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -165,6 +166,52 @@ async def test_a_manager_has_a_say_over_cashiers_and_pickers_at_the_managers_own
     assert all(place in each["location_ids"] for each in seen)
 
 
+@pytest.mark.parametrize("role", ["manager", "support"])
+async def test_a_manager_takes_nobody_over_by_demoting_them_first(role: str, channels: Channels) -> None:
+    manager = await _shift(channels, "manager", "S1")
+    above = await _hire(channels, role, "S1")
+    for change in ({"role": "picker", "password": "taken over"}, {"name": "Mine"}):
+        assert _code(await manager.patch(f"/v1/staff/{above['id']}", change)) == (403, "forbidden")
+    assert (await _start(channels["store"], above["login"])).status_code == 201
+
+
+async def test_a_manager_takes_nobody_away_from_another_place(channels: Channels) -> None:
+    manager = await _shift(channels, "manager", "S1")
+    shared = await _hire(channels, "cashier", "S1", "S2")
+    change = {"location_ids": [await channels.location("S1")]}
+    assert _code(await manager.patch(f"/v1/staff/{shared['id']}", change)) == (403, "forbidden")
+
+
+async def test_two_changes_at_once_both_hold(channels: Channels) -> None:
+    person = await _hire(channels, "manager", "S1")
+    path = f"/v1/staff/{person['id']}"
+    changes: tuple[dict[str, str], ...] = ({"password": "another good one"}, {"role": "cashier"}, {"name": "New Name"})
+    answers = await asyncio.gather(*(channels["admin"].patch(path, change) for change in changes))
+    assert {answer.status_code for answer in answers} == {200}
+    found = await channels["admin"].ok("GET", path)
+    assert (found["role"], found["name"]) == ("cashier", "New Name")
+    signed_in = await channels["store"].post(
+        "/v1/staff/sessions", {"login": person["login"], "password": "another good one"}, key=""
+    )
+    assert signed_in.status_code == 201
+
+
+async def test_an_admin_works_everywhere(channels: Channels) -> None:
+    body = {"login": f"a-{uuid.uuid4().hex}", "name": "X", "role": "admin", "password": PASSWORD}
+    here = {"location_ids": [await channels.location("S1")]}
+    assert _code(await channels["admin"].post("/v1/staff", body | here)) == (400, "invalid_request")
+    await channels["admin"].ok("POST", "/v1/staff", body)
+
+
+async def test_a_shift_ends_with_the_key_that_it_was_begun_on(channels: Channels, hub: Hub) -> None:
+    place = await channels.location("S1")
+    key = await channels["admin"].ok("POST", "/v1/api-keys", {"channel": "store", "role": "till", "location_id": place})
+    person = await _hire(channels, "cashier", "S1")
+    shift = (await _start(Channel(channels.http, key["secret"]), person["login"])).json()["access_token"]
+    await channels["admin"].ok("DELETE", f"/v1/api-keys/{key['id']}")
+    assert await auth.Keyring(hub.database).verify(shift) is None
+
+
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +241,14 @@ async def test_a_retired_device_is_out(channels: Channels, hub: Hub) -> None:
     made, device = await _pair(channels, "fulfillment")
     await channels["admin"].ok("DELETE", f"/v1/devices/{made['id']}")
     assert await auth.Keyring(hub.database).verify(device.key) is None
+
+
+async def test_a_shift_ends_with_the_device_that_it_was_begun_on(channels: Channels, hub: Hub) -> None:
+    made, device = await _pair(channels)
+    person = await _hire(channels, "cashier", "S1")
+    shift = (await _start(device, person["login"])).json()["access_token"]
+    await channels["admin"].ok("DELETE", f"/v1/devices/{made['id']}")
+    assert await auth.Keyring(hub.database).verify(shift) is None
 
 
 async def test_a_person_signs_in_on_a_paired_device_by_pin(channels: Channels) -> None:
