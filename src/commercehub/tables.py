@@ -227,6 +227,18 @@ customer_notes: Final = Table(
     Index("ix_customer_notes_customer_id", "customer_id"),
 )
 
+# A customer has one code at a time; it is gone when it is used.
+password_resets: Final = Table(
+    "password_resets",
+    metadata,
+    Column("customer_id", Uuid, primary_key=True),
+    Column("code_hash", LargeBinary, nullable=False),
+    Column("asked_at", DateTime(timezone=True), nullable=False),
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["customer_id"], ["commercehub.customers.id"]),
+    Index("ix_password_resets_asked_at", "asked_at"),
+)
+
 staff: Final = Table(
     "staff",
     metadata,

@@ -64,6 +64,26 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     refresh_token: Token
 
 
+class ResetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who wants to set a password."""
+
+    email: Email
+
+
+class NewPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The code from the message, and the password from now on."""
+
+    email: Email
+    code: Annotated[str, Meta(min_length=1, max_length=20)]
+    password: Password
+
+
+class ResetSent(msgspec.Struct, frozen=True, kw_only=True):
+    """A code is on its way, if there is such a customer."""
+
+    sent: bool = True
+
+
 class CustomerSearch(Paging, frozen=True, kw_only=True):
     """Whom to look for: one of the two, or both."""
 
@@ -172,6 +192,45 @@ async def refresh_session(call: Call) -> CustomerSession:
     """Exchange a refresh token for the next two. One that comes twice was copied: its session ends."""
     given = await call.read(Refresh)
     return _session(await signing_in.refresh(call.database, refresh_token=given.refresh_token), None)
+
+
+@route(
+    "POST",
+    "/v1/customers/password-resets",
+    permission=Permission.ACCOUNT,
+    body=ResetRequest,
+    answer=ResetSent,
+    status=202,
+    codes=("rate_limited",),
+)
+async def ask_for_reset(call: Call) -> ResetSent:
+    """Send a code to who forgot their password, or never had one. Nobody is told whether there is such a customer."""
+    given = await call.read(ResetRequest)
+    await signing_in.offer_reset(call.database, email=given.email, secret=call.hub.settings.secret)
+    return ResetSent()
+
+
+@route(
+    "POST",
+    "/v1/customers/password-resets/confirm",
+    permission=Permission.ACCOUNT,
+    body=NewPassword,
+    answer=CustomerSession,
+    status=201,
+    codes=("invalid_credentials", "rate_limited", "busy"),
+)
+async def reset_password(call: Call) -> CustomerSession:
+    """Set a password by the code, once; every other sign-in is over."""
+    given = await call.read(NewPassword)
+    done = await signing_in.reset_password(
+        call.database,
+        email=given.email,
+        code=given.code,
+        new=given.password,
+        secret=call.hub.settings.secret,
+        through=call.principal,
+    )
+    return _session(done.tokens, ids.show("cus", done.subject_id))
 
 
 @route(
@@ -303,6 +362,8 @@ ROUTES = (
     create_customer,
     sign_in,
     refresh_session,
+    ask_for_reset,
+    reset_password,
     sign_out,
     get_me,
     change_me,

@@ -37,7 +37,7 @@ async def get_mailbox(call: Call) -> Page[Mail] | Answer:
                     subject=each.subject,
                     text=each.text,
                     sent_at=each.sent_at,
-                    order_id=ids.show("ord", each.order_id),
+                    order_id=ids.show("ord", each.order_id) if each.order_id is not None else None,
                     qr=each.qr,
                 )
                 for each in sent

@@ -74,6 +74,8 @@ REPLACE_HASH = """
 UPDATE commercehub.customers SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING id
 """
 
+SET_HASH = "UPDATE commercehub.customers SET password_hash = $2 WHERE id = $1"
+
 # Whoever changes the password waits for this transaction, and ends what it has opened.
 HOLD_HASH = "SELECT id FROM commercehub.customers WHERE id = $1 AND password_hash = $2 FOR UPDATE"
 
@@ -147,6 +149,11 @@ async def read_account(db: Connection, *, customer_id: UUID) -> Account:
 async def replace_password(db: Connection, *, customer_id: UUID, old_hash: str, new_hash: str) -> bool:
     """Store the hash of a new password; false if the old one was changed meanwhile."""
     return await db.fetchval(REPLACE_HASH, customer_id, old_hash, new_hash) is not None
+
+
+async def set_password(db: Connection, *, customer_id: UUID, new_hash: str) -> None:
+    """Store the hash of a new password, whatever the old one was: the caller has another proof of who it is."""
+    await db.execute(SET_HASH, customer_id, new_hash)
 
 
 async def hold_password(db: Connection, *, customer_id: UUID, old_hash: str) -> bool:

@@ -14,10 +14,11 @@ import inventory
 import payments
 from commercehub import events, ids
 from commercehub.events import SYSTEM, Event
-from commercehub.sales import customers, orders
+from commercehub.sales import customers, orders, password_resets
 from commercehub.sales.carts import Owner
 from commercehub.sales.customers import Customer
 from commercehub.sales.orders import Contact, Order, OrderState
+from commercehub.sales.password_resets import Reset
 from commercehub.workflows.wording import Kind, words
 from fulfillment import Fulfillment, Parcel, State
 from payments import money
@@ -36,8 +37,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     subject: str
     text: str
-    order_id: UUID
     sent_at: datetime
+    order_id: UUID | None = None
     qr: str | None = None
 
 
@@ -180,7 +181,15 @@ async def list_messages(db: Connection, *, secret: str) -> list[Message]:
         to = _reach(order, shelf)
         if to is not None:
             messages.append(_render(row, order, to, shelf))
-    return messages
+    messages += [_render_reset(each, secret) for each in await password_resets.list_resets(db, limit=MAILBOX_MAX)]
+    messages.sort(key=lambda message: message.sent_at, reverse=True)
+    return messages[:MAILBOX_MAX]
+
+
+def _render_reset(reset: Reset, secret: str) -> Message:
+    subject, text = words(Kind.NEW_PASSWORD, reset.locale)
+    code = password_resets.reset_code(secret, reset.customer_id, reset.ends_at)
+    return Message(to=reset.email, subject=subject, text=text.format(code=code), sent_at=reset.asked_at)
 
 
 async def _take_down(db: Connection, found: Sequence[Order], *, secret: str) -> _Shelf:

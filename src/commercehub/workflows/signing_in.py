@@ -13,7 +13,7 @@ from asyncpg import Connection
 from commercehub import auth
 from commercehub.auth import Kind, Person, Principal, Role, Tokens
 from commercehub.database import Database
-from commercehub.sales import customers
+from commercehub.sales import customers, password_resets
 
 Rehash = Callable[[Connection, str], Awaitable[None]]
 
@@ -148,6 +148,56 @@ async def change_password(
         await auth.end_sessions_of(db, subject_id=customer_id, but=session_id, now=now)
 
     await database.transaction(work)
+
+
+async def offer_reset(database: Database, *, email: str, secret: str) -> None:
+    """Send a code to a customer with which they set a password. Nobody is told whether there is such a customer.
+
+    ``TooManyAttempts`` if it was asked for too often.
+    """
+
+    async def work(db: Connection, now: datetime) -> None:
+        await auth.note_attempt(db, kind="reset asked", subject=email, now=now)
+        account = await customers.find_account(db, email=email)
+        if account is not None:
+            await password_resets.offer_reset(db, customer_id=account.customer_id, secret=secret, now=now)
+
+    await database.transaction(work)
+
+
+async def reset_password(
+    database: Database, *, email: str, code: str, new: str, secret: str, through: Principal
+) -> SignedIn:
+    """Set a customer's password by the code that they were sent, end every session, and sign them in.
+
+    ``WrongCredentials``, ``TooManyAttempts`` or ``PasswordsBusy`` otherwise.
+    """
+    await _check_attempts(database, "reset", email)
+    new_hash = await auth.hash_password(new)
+
+    async def work(db: Connection, now: datetime) -> SignedIn | None:
+        await auth.check_attempts(db, kind="reset", subject=email, now=now)
+        account = await customers.find_account(db, email=email)
+        used = account is not None and await password_resets.use_reset(
+            db, customer_id=account.customer_id, code=code, secret=secret, now=now
+        )
+        if account is None or not used:
+            # The count has to last, so this transaction is not to be rolled back.
+            await auth.note_attempt(db, kind="reset", subject=email, now=now)
+            return None
+        await customers.set_password(db, customer_id=account.customer_id, new_hash=new_hash)
+        await auth.end_sessions_of(db, subject_id=account.customer_id, now=now)
+        for kind in ("reset", "reset asked", "customer"):
+            await auth.forget_attempts(db, kind=kind, subject=email)
+        tokens = await auth.open_session(
+            db, kind=Kind.CUSTOMER, subject_id=account.customer_id, through=through, location_id=None, now=now
+        )
+        return SignedIn(tokens=tokens, subject_id=account.customer_id)
+
+    done = await database.transaction(work)
+    if done is None:
+        raise WrongCredentials
+    return done
 
 
 async def refresh(database: Database, *, refresh_token: str) -> Tokens:

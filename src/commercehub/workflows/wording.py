@@ -20,6 +20,7 @@ class Kind(StrEnum):
     PARTLY_CANCELLED = "partly_cancelled"
     NOT_COLLECTED = "not_collected"
     REFUNDED = "refunded"
+    NEW_PASSWORD = "new_password"  # noqa: S105 - the kind of a message
 
 
 LANGUAGE_DEFAULT: Final = "en"
@@ -124,6 +125,14 @@ _WORDS: Final[Mapping[tuple[Kind, str], tuple[str, str]]] = {
             "Lo guardamos en {place} hasta el {collect_by}, y ahora está cancelado:\n{lines}\n"
             "Lo que pagaste por él ya va de vuelta.\n"
         ),
+    ),
+    (Kind.NEW_PASSWORD, "en"): (
+        "Your code to set a password",
+        "Your code is {code}, and it is good for half an hour. Did not ask for it? Then you need not do anything.\n",
+    ),
+    (Kind.NEW_PASSWORD, "es"): (
+        "Tu código para fijar una contraseña",
+        "Tu código es {code} y vale media hora. ¿No lo pediste? Entonces no tienes que hacer nada.\n",
     ),
     (Kind.REFUNDED, "en"): (
         "Your refund for {number}",

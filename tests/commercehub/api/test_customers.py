@@ -1,6 +1,7 @@
 """Customers sign up once and are known in every channel; nobody else sees them."""
 
 import asyncio
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -245,6 +246,69 @@ async def test_of_two_password_changes_at_once_one_is_told_that_it_was_too_late(
     changes = [{"password": f"another good one {n}", "current_password": PASSWORD} for n in range(2)]
     answers = await asyncio.gather(*(me.patch("/v1/customers/me", change) for change in changes))
     assert sorted(answer.status_code for answer in answers) == [200, 401]
+
+
+# --- a password by mail -----------------------------------------------------------------------------------------------
+
+
+async def _code_sent_to(app: Channel, email: str) -> str | None:
+    mails = (await app.http.get("/demo/mailbox", headers={"Accept": "application/json"})).json()["data"]
+    found = [re.search(r"\b[0-9A-Z]{4}-[0-9A-Z]{4}\b", mail["text"]) for mail in mails if mail["to"] == email]
+    return found[0][0] if found and found[0] else None
+
+
+async def _confirm(app: Channel, email: str, code: str, password: str = "another good one") -> Any:
+    body = {"email": email, "code": code, "password": password}
+    return await app.post("/v1/customers/password-resets/confirm", body, key="")
+
+
+async def test_who_was_taken_in_by_a_store_sets_a_password_by_mail(app: Channel, channels: Channels) -> None:
+    email = _email()
+    made = await channels["store"].ok("POST", "/v1/customers", {"email": email})
+    await app.ok("POST", "/v1/customers/password-resets", {"email": email.upper()}, key="")
+    code = await _code_sent_to(app, email)
+    assert code is not None
+    session = (await _confirm(app, email, code.lower().replace("-", " "))).json()
+    assert (await Channel(app.http, session["access_token"]).ok("GET", "/v1/customers/me"))["id"] == made["id"]
+    assert (await _sign_in(app, email, "another good one")).status_code == 201
+
+
+async def test_a_code_works_once_and_ends_every_session(app: Channel, hub: Hub) -> None:
+    email, _ = await _sign_up(app)
+    token = (await _sign_in(app, email)).json()["access_token"]
+    await app.ok("POST", "/v1/customers/password-resets", {"email": email}, key="")
+    code = await _code_sent_to(app, email)
+    assert code is not None
+    answers = await asyncio.gather(*(_confirm(app, email, code) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [201, 401, 401]
+    assert await auth.Keyring(hub.database).verify(token) is None
+    assert _code(await _sign_in(app, email)) == (401, "invalid_credentials")
+
+
+async def test_the_last_code_counts(app: Channel) -> None:
+    email, _ = await _sign_up(app)
+    codes = []
+    for _ in range(2):
+        await app.ok("POST", "/v1/customers/password-resets", {"email": email}, key="")
+        codes.append(await _code_sent_to(app, email) or "")
+    assert [(await _confirm(app, email, code)).status_code for code in codes] == [401, 201]
+
+
+async def test_nobody_is_told_whether_there_is_such_a_customer(app: Channel) -> None:
+    email, _ = await _sign_up(app)
+    known, unknown = [
+        await app.post("/v1/customers/password-resets", {"email": each}, key="") for each in (email, _email())
+    ]
+    assert (known.status_code, known.json()) == (unknown.status_code, unknown.json()) == (202, {"sent": True})
+
+
+async def test_ten_wrong_codes_close_the_door(app: Channel) -> None:
+    email, _ = await _sign_up(app)
+    await app.ok("POST", "/v1/customers/password-resets", {"email": email}, key="")
+    answers = await asyncio.gather(*(_confirm(app, email, f"WRONG{n}") for n in range(12)))
+    assert sorted(answer.status_code for answer in answers) == [401] * 10 + [429] * 2
+    code = await _code_sent_to(app, email)
+    assert _code(await _confirm(app, email, code or "")) == (429, "rate_limited")
 
 
 # --- who sees whom ----------------------------------------------------------------------------------------------------
