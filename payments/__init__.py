@@ -1,6 +1,7 @@
 """Money: what we mean to collect, what was tried for it, and books that balance."""
 
 from payments import inbox, money
+from payments.balances import GOODWILL, Balance, read_balances
 from payments.cash import (
     Register,
     Session,
@@ -22,6 +23,7 @@ from payments.errors import (
     IntentSettled,
     NoOpenSession,
     NothingToRefund,
+    PartialVoid,
     PaymentError,
     PaymentNotFound,
     RefundTooLarge,
@@ -61,12 +63,15 @@ from payments.operations import (
     take_due,
 )
 from payments.refunds import (
+    Dropped,
     NewRefund,
     Part,
     Reason,
     Refund,
     Room,
+    Settled,
     begin_owed,
+    less_credit,
     read_credited,
     read_reference,
     read_refunds,
@@ -76,7 +81,9 @@ from payments.refunds import (
     write_refunds,
 )
 from payments.stored_value import (
+    BALANCE_MINOR_MAX,
     Booking,
+    Extended,
     Spending,
     StoredValue,
     claim_stored_value,
@@ -90,6 +97,7 @@ from payments.stored_value import (
 from payments.unsettled import (
     Refused,
     Standing,
+    begin_refund_anew,
     find_refused,
     give_up,
     read_first_authorization,
@@ -99,9 +107,14 @@ from payments.unsettled import (
 from payments.verification import Finding, verify
 
 __all__ = [
+    "BALANCE_MINOR_MAX",
     "FINAL",
     "GIVEN_UP",
+    "GOODWILL",
+    "Balance",
     "Booking",
+    "Dropped",
+    "Extended",
     "Fact",
     "Finding",
     "Intent",
@@ -117,6 +130,7 @@ __all__ = [
     "Operation",
     "OperationState",
     "Part",
+    "PartialVoid",
     "PaymentError",
     "PaymentNotFound",
     "Reason",
@@ -130,6 +144,7 @@ __all__ = [
     "Room",
     "Session",
     "SessionAlreadyOpen",
+    "Settled",
     "Spending",
     "Standing",
     "StoredValue",
@@ -138,6 +153,7 @@ __all__ = [
     "Taken",
     "begin",
     "begin_owed",
+    "begin_refund_anew",
     "claim_stored_value",
     "close_session",
     "count_sales",
@@ -150,6 +166,7 @@ __all__ = [
     "give_up",
     "inbox",
     "issue_gift_card",
+    "less_credit",
     "list_registers",
     "money",
     "open_intents",
@@ -157,6 +174,7 @@ __all__ = [
     "open_session",
     "open_store_credit",
     "payment_state",
+    "read_balances",
     "read_bookings",
     "read_credited",
     "read_drawer",

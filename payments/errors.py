@@ -35,6 +35,14 @@ class RefundTooLarge(PaymentError):
         self.left_minor = left_minor
 
 
+class PartialVoid(PaymentError):
+    """A void lets go of all that a processor holds; no part of it can be let go of."""
+
+    def __init__(self, held_minor: int) -> None:
+        super().__init__(str(held_minor))
+        self.held_minor = held_minor
+
+
 class RegisterNotFound(PaymentError):
     """No register has this id at the caller's location."""
 

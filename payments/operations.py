@@ -14,7 +14,7 @@ import msgspec
 from asyncpg import Connection, Record
 
 from payments import ledger
-from payments.errors import IntentSettled
+from payments.errors import IntentSettled, PartialVoid
 from payments.intents import COLUMNS, FIRST_TRY_AFTER, GIVEN_UP, MOVES, Intent, IntentState, intent_of
 
 RETRY_DELAY_SECONDS_MAX: Final = 300
@@ -238,7 +238,9 @@ WHERE id = $2 AND authorized_minor = 0
 async def begin(db: Connection, wanted: Sequence[tuple[UUID, UUID, Kind, int]], *, now: datetime) -> None:
     """Write down remote operations before the processor is asked: (operation id, intent id, kind, minor units) each.
 
-    ``IntentSettled`` if an intent has not enough left for it, counting what is under way, or has no processor.
+    ``IntentSettled`` if an intent has not enough left for it, counting what is under way, or has no processor. A void
+    lets go at the processor of all that is held, so ``PartialVoid`` for less than that, and ``IntentSettled`` while a
+    capture of it is under way.
     """
     if not wanted:
         return
@@ -254,8 +256,11 @@ async def begin(db: Connection, wanted: Sequence[tuple[UUID, UUID, Kind, int]], 
         else:
             left = intent.authorized_minor - intent.captured_minor - intent.voided_minor
             left -= claimed[Kind.CAPTURE] + claimed[Kind.VOID]
-        if intent.processor is None or not 0 < amount_minor <= left:
+        is_taken = kind is Kind.VOID and claimed[Kind.CAPTURE] > 0
+        if intent.processor is None or is_taken or not 0 < amount_minor <= left:
             raise IntentSettled(intent_id, intent.state)
+        if kind is Kind.VOID and amount_minor < left:
+            raise PartialVoid(left)
         under_way[intent_id, kind] = claimed[kind] + amount_minor
     await db.execute(
         BEGIN,

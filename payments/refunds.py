@@ -10,7 +10,8 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from asyncpg import Connection
+from asyncpg import Connection, Record
+from msgspec.structs import replace
 
 from payments import cash, intents, ledger, operations, stored_value
 from payments.errors import IntentSettled, NoOpenSession, PaymentNotFound
@@ -24,18 +25,24 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     """What may go back over one tender, in minor units.
 
     ``in_hand_minor`` was captured; ``coming_minor`` is being captured; ``promised_minor`` may yet be captured. What was
-    given back, is being given back or is owed already is in none of them.
+    given back, is being given back or is owed already is in none of them: it is ``given_minor``.
     """
 
     intent: Intent
     in_hand_minor: int
     coming_minor: int
     promised_minor: int
+    given_minor: int = 0
 
     @property
     def paid_minor(self) -> int:
         """What was captured or is being captured."""
         return self.in_hand_minor + self.coming_minor
+
+    @property
+    def left_minor(self) -> int:
+        """What may go back at most, now or later."""
+        return self.paid_minor + self.promised_minor
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +69,21 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     session_id: UUID | None = None
 
 
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+    """What was owed for a cause, and will never be captured."""
+
+    cause: UUID | None
+    amount_minor: int
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of what was owed: refunds begun, credit given, and what nobody waits for any more."""
+
+    begun_minor: int = 0
+    credited_minor: int = 0
+    dropped: tuple[Dropped, ...] = ()
+
+
 class Refund(msgspec.Struct, frozen=True, kw_only=True):
     """A refund as it stands: ``owed``, or the state of its operation. ``intent_id`` is ``None`` for credit instead."""
 
@@ -79,13 +101,13 @@ READ_REFERENCE = "SELECT reference FROM payments.intents WHERE id = $1"
 
 OWED = """
 SELECT intent_id, sum(amount_minor)::bigint AS amount_minor FROM payments.refunds
-WHERE reference = $1 AND waits
+WHERE reference = $1 AND waits AND intent_id IS NOT NULL
 GROUP BY intent_id
 """
 
 CREDITED = """
 SELECT coalesce(sum(amount_minor), 0)::bigint FROM payments.refunds
-WHERE reference = $1 AND stored_value_id IS NOT NULL
+WHERE reference = $1 AND stored_value_id IS NOT NULL AND ($2 OR NOT waits)
 """
 
 WRITE = """
@@ -125,8 +147,21 @@ FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::uuid[])
 """
 
 LOCK_OWED = """
-SELECT id, intent_id, amount_minor FROM payments.refunds WHERE reference = $1 AND waits ORDER BY id FOR UPDATE
+SELECT refund.id, refund.intent_id, refund.stored_value_id, refund.amount_minor, refund.cause, stored.kind, stored.currency
+FROM payments.refunds AS refund
+LEFT JOIN payments.stored_values AS stored ON stored.id = refund.stored_value_id
+WHERE refund.reference = $1 AND refund.waits
+ORDER BY refund.id
+FOR UPDATE OF refund
 """
+
+SHRINK = """
+UPDATE payments.refunds AS refund SET amount_minor = given.amount_minor
+FROM unnest($1::uuid[], $2::bigint[]) AS given (id, amount_minor)
+WHERE refund.id = given.id
+"""
+
+DROP = "DELETE FROM payments.refunds WHERE id = ANY ($1::uuid[]) AND waits"
 
 BEGUN = "UPDATE payments.refunds SET waits = false WHERE id = ANY ($1::uuid[])"
 
@@ -162,16 +197,29 @@ async def read_rooms(db: Connection, *, reference: UUID) -> list[Room]:
     return [_room(intent, under_way, owed.get(intent.id, 0)) for intent in reversed(found)]
 
 
-async def read_credited(db: Connection, *, reference: UUID) -> int:
-    """What was given as credit instead of over the tenders of a sale, in minor units."""
-    credited: int = await db.fetchval(CREDITED, reference)
+async def read_credited(db: Connection, *, reference: UUID, with_owed: bool = True) -> int:
+    """What was given as credit instead of over the tenders of a sale, or is owed so, in minor units."""
+    credited: int = await db.fetchval(CREDITED, reference, with_owed)
     return credited
+
+
+def less_credit(rooms: Sequence[Room], credited_minor: int) -> list[Room]:
+    """What may go back where so much was given as credit instead: credit takes what comes first, paid first. Pure."""
+    left = list(rooms)
+    for name in ("in_hand_minor", "coming_minor", "promised_minor"):
+        for position in reversed(range(len(left))):
+            taken = min(getattr(left[position], name), credited_minor)
+            if taken > 0:
+                left[position] = replace(left[position], **{name: getattr(left[position], name) - taken})
+                credited_minor -= taken
+    return left
 
 
 def _room(intent: Intent, under_way: Mapping[tuple[UUID, Kind], int], owed_minor: int) -> Room:
     def doing(kind: Kind) -> int:
         return under_way.get((intent.id, kind), 0)
 
+    given = intent.refunded_minor + doing(Kind.REFUND) + owed_minor
     # What is owed already takes what comes first.
     left = [
         intent.captured_minor - intent.refunded_minor - doing(Kind.REFUND),
@@ -182,7 +230,7 @@ def _room(intent: Intent, under_way: Mapping[tuple[UUID, Kind], int], owed_minor
         taken = min(max(amount, 0), owed_minor)
         left[position] = max(amount, 0) - taken
         owed_minor -= taken
-    return Room(intent=intent, in_hand_minor=left[0], coming_minor=left[1], promised_minor=left[2])
+    return Room(intent=intent, in_hand_minor=left[0], coming_minor=left[1], promised_minor=left[2], given_minor=given)
 
 
 def spread(rooms: Sequence[Room], amount_minor: int) -> list[Part]:
@@ -210,10 +258,10 @@ def spread(rooms: Sequence[Room], amount_minor: int) -> list[Part]:
 
 async def write_refunds(
     db: Connection, refunds: Sequence[NewRefund], *, reference: UUID, reason: Reason, now: datetime
-) -> None:
+) -> list[stored_value.Extended]:
     """Give back: local tenders at once, remote ones begun, what is not captured yet owed.
 
-    ``NoOpenSession`` where cash is to come from a drawer that has closed, ``IntentSettled`` where a tender has not
+    Returns the gift cards that last longer from now on, so that what came back onto them can be spent. ``NoOpenSession`` where cash is to come from a drawer that has closed, ``IntentSettled`` where a tender has not
     that much left: the caller did not hold what ``read_rooms`` was read under.
     """
     await db.execute(
@@ -240,13 +288,12 @@ async def write_refunds(
         now=now,
     )
     local = [each for each in refunds if each.part.intent.processor is None]
-    if local:
-        await _refund_local(db, local, session_id=reason.session_id, now=now)
+    return await _refund_local(db, local, session_id=reason.session_id, now=now) if local else []
 
 
 async def _refund_local(
     db: Connection, refunds: Sequence[NewRefund], *, session_id: UUID | None, now: datetime
-) -> None:
+) -> list[stored_value.Extended]:
     await stored_value.add_to(
         db,
         [
@@ -283,6 +330,8 @@ async def _refund_local(
     for each in refunds:
         if each.part.intent.id not in refunded:
             raise IntentSettled(each.part.intent.id, each.part.intent.state)
+    onto = [intent.stored_value_id for each in refunds if (intent := each.part.intent).stored_value_id is not None]
+    return await stored_value.extend(db, stored_value_ids=onto, now=now) if onto else []
 
 
 def _account(intent: Intent, session_id: UUID | None) -> str:
@@ -301,16 +350,19 @@ async def write_credit(
     reference: UUID,
     reason: Reason,
     now: datetime,
+    waits: bool = False,
 ) -> None:
-    """Owe a customer an amount instead of giving it back over the tenders."""
-    await stored_value.add_to(db, [stored_value.Spending(stored_value_id=stored.id, amount_minor=amount_minor)])
+    """Owe a customer an amount instead of giving it back over the tenders.
+
+    Where it ``waits`` it cannot be spent before ``begin_owed`` finds it captured.
+    """
     await db.execute(
         WRITE,
         [credit_id],
         [None],
         [stored.id],
         [amount_minor],
-        [False],
+        [waits],
         reason.cause,
         reference,
         reason.words,
@@ -318,48 +370,134 @@ async def write_credit(
         reason.session_id,
         now,
     )
+    if not waits:
+        credit = _Credit(
+            id=credit_id,
+            stored_value_id=stored.id,
+            kind=stored.kind,
+            currency=stored.currency,
+            amount_minor=amount_minor,
+        )
+        await _post_credits(db, [credit], reference=reference, now=now)
+
+
+class _Credit(msgspec.Struct, frozen=True, kw_only=True):
+    """Credit that can be spent from now on."""
+
+    id: UUID
+    stored_value_id: UUID
+    kind: str
+    currency: str
+    amount_minor: int
+
+
+async def _post_credits(db: Connection, credits_: Sequence[_Credit], *, reference: UUID, now: datetime) -> None:
+    spendings = [
+        stored_value.Spending(stored_value_id=each.stored_value_id, amount_minor=each.amount_minor) for each in credits_
+    ]
+    await stored_value.add_to(db, spendings)
     await db.execute(
         CREDIT,
         *ledger.columns(
             ledger.Entry(
-                transaction_id=credit_id,
+                transaction_id=each.id,
                 account=account,
                 amount_minor=amount,
-                currency=stored.currency,
+                currency=each.currency,
                 reference=reference,
             )
+            for each in credits_
             for account, amount in (
-                (ledger.ISSUED, amount_minor),
-                (ledger.stored_value(stored.kind, stored.id), -amount_minor),
+                (ledger.ISSUED, each.amount_minor),
+                (ledger.stored_value(each.kind, each.stored_value_id), -each.amount_minor),
             )
         ),
         now,
     )
 
 
-async def begin_owed(db: Connection, *, reference: UUID, now: datetime) -> int:
-    """Begin what was owed of a sale and is captured by now; returns how many minor units.
+async def begin_owed(db: Connection, *, reference: UUID, now: datetime) -> Settled:
+    """Begin what was owed of a sale and is captured by now, credit too; drop what can never be captured any more.
 
-    A part that is not wholly captured goes on waiting.
+    A part that is not wholly captured goes on waiting. What a void under way lets go of may still come, should the
+    void fail: it is dropped once the void has succeeded.
     """
     owed = await db.fetch(LOCK_OWED, reference)
     if not owed:
-        return 0
+        return Settled()
     found = await intents.read_intents(db, references=[reference])
     under_way = await operations.read_under_way(db, intent_ids=[intent.id for intent in found])
-    captured = {
-        intent.id: intent.captured_minor - intent.refunded_minor - under_way.get((intent.id, Kind.REFUND), 0)
-        for intent in found
-    }
-    due = []
+    back = {intent.id: intent.refunded_minor + under_way.get((intent.id, Kind.REFUND), 0) for intent in found}
+    credited = await read_credited(db, reference=reference, with_owed=False)
+    most = _Purse({each.id: each.authorized_minor - each.voided_minor - back[each.id] for each in found}, credited)
+    in_hand = _Purse({each.id: each.captured_minor - back[each.id] for each in found}, credited)
+    kept: list[tuple[Record, int]] = []
+    ready: list[tuple[Record, int]] = []
     for row in owed:
-        if captured[row["intent_id"]] >= row["amount_minor"]:
-            captured[row["intent_id"]] -= row["amount_minor"]
-            due.append((row["id"], row["intent_id"], Kind.REFUND, row["amount_minor"]))
-    if due:
-        await db.execute(BEGUN, [refund_id for refund_id, _, _, _ in due])
-        await operations.begin(db, due, now=now)
-    return sum(amount for _, _, _, amount in due)
+        amount = most.take(row["intent_id"], row["amount_minor"])
+        kept.append((row, amount))
+        if amount > 0 and in_hand.holds(row["intent_id"]) >= amount:
+            in_hand.take(row["intent_id"], amount)
+            ready.append((row, amount))
+    dropped = await _shrink(db, kept)
+    await _begin(db, ready, reference=reference, now=now)
+    return Settled(
+        begun_minor=sum(amount for row, amount in ready if row["intent_id"] is not None),
+        credited_minor=sum(amount for row, amount in ready if row["intent_id"] is None),
+        dropped=dropped,
+    )
+
+
+class _Purse:
+    """Minor units by tender, less what was given as credit, which is of no tender: the whole holds no more than that."""
+
+    def __init__(self, by_intent: dict[UUID, int], credited_minor: int) -> None:
+        self._by_intent = by_intent
+        self._total = sum(by_intent.values()) - credited_minor
+
+    def holds(self, intent_id: UUID | None) -> int:
+        """What may be taken for a tender, or for credit (``None``)."""
+        return max(0, self._total if intent_id is None else min(self._by_intent[intent_id], self._total))
+
+    def take(self, intent_id: UUID | None, amount_minor: int) -> int:
+        """Take an amount, or what there is; returns how much."""
+        taken = min(amount_minor, self.holds(intent_id))
+        self._total -= taken
+        if intent_id is not None:
+            self._by_intent[intent_id] -= taken
+        return taken
+
+
+async def _shrink(db: Connection, kept: Sequence[tuple[Record, int]]) -> tuple[Dropped, ...]:
+    """Owe no more than what may come; returns what is not owed any more."""
+    less = [(row, amount) for row, amount in kept if amount < row["amount_minor"]]
+    if not less:
+        return ()
+    smaller = [(row["id"], amount) for row, amount in less if amount > 0]
+    await db.execute(SHRINK, [refund_id for refund_id, _ in smaller], [amount for _, amount in smaller])
+    await db.execute(DROP, [row["id"] for row, amount in less if amount == 0])
+    return tuple(Dropped(cause=row["cause"], amount_minor=row["amount_minor"] - amount) for row, amount in less)
+
+
+async def _begin(db: Connection, ready: Sequence[tuple[Record, int]], *, reference: UUID, now: datetime) -> None:
+    if not ready:
+        return
+    await db.execute(BEGUN, [row["id"] for row, _ in ready])
+    over_tenders = [(row["id"], row["intent_id"], Kind.REFUND, amount) for row, amount in ready if row["intent_id"]]
+    await operations.begin(db, over_tenders, now=now)
+    as_credit = [
+        _Credit(
+            id=row["id"],
+            stored_value_id=row["stored_value_id"],
+            kind=row["kind"],
+            currency=row["currency"],
+            amount_minor=amount,
+        )
+        for row, amount in ready
+        if row["intent_id"] is None
+    ]
+    if as_credit:
+        await _post_credits(db, as_credit, reference=reference, now=now)
 
 
 async def read_refunds(db: Connection, *, causes: Sequence[UUID]) -> list[Refund]:

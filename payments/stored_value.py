@@ -18,6 +18,10 @@ from payments.errors import StoredValueNotFound, StoredValueSpent
 GIFT_CARD: Final = "gift_card"
 STORE_CREDIT: Final = "store_credit"
 ENTRIES_MAX: Final = 200
+BALANCE_MINOR_MAX: Final = 1_000_000_000
+"""The most that a gift card is issued with: ten million dollars, or as many rupiah as five hundred are worth."""
+REFUND_LASTS: Final = timedelta(days=365)
+"""How long what comes back onto a gift card can be spent at least."""
 
 
 class StoredValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,13 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     stored_value_id: UUID
     amount_minor: int
     settle: bool = False
+
+
+class Extended(msgspec.Struct, frozen=True, kw_only=True):
+    """A card that lasts longer than it said, as money came back onto it."""
+
+    stored_value_id: UUID
+    expires_at: datetime
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +119,11 @@ FROM (
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS change (id, released_minor, spent_minor) GROUP BY id
 ) AS given
 WHERE stored.id = given.id
+"""
+
+EXTEND = """
+UPDATE payments.stored_values SET expires_at = $2 WHERE id = ANY ($1::uuid[]) AND expires_at < $2
+RETURNING id
 """
 
 READ_BOOKINGS = """
@@ -221,6 +237,13 @@ async def void_holds(db: Connection, released: Sequence[Spending]) -> None:
 async def add_to(db: Connection, added: Sequence[Spending]) -> None:
     """Balances rise: money comes back, or is owed from now on. The ledger's side is the caller's."""
     await _change(db, added, released=0, spent_sign=-1)
+
+
+async def extend(db: Connection, *, stored_value_ids: Sequence[UUID], now: datetime) -> list[Extended]:
+    """Those of the locked cards that have expired, or would too soon, last for ``REFUND_LASTS`` from now on."""
+    until = now + REFUND_LASTS
+    rows = await db.fetch(EXTEND, list(stored_value_ids), until)
+    return [Extended(stored_value_id=row["id"], expires_at=until) for row in rows]
 
 
 async def _change(db: Connection, given: Sequence[Spending], *, released: int, spent_sign: int) -> None:

@@ -8,8 +8,11 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection
 
+from payments import operations
+from payments.operations import Kind
+
 TRIES_MAX: Final = 8
-"""Of a capture or a void that is refused each time; then it is for a person, and ``verify`` does not forget it."""
+"""Of a capture, a void or a refund that is refused each time; then it is for a person, and ``verify`` does not forget it."""
 RETRY_AFTER: Final = timedelta(minutes=10)
 """After the first refusal; each further wait is twice as long."""
 
@@ -26,12 +29,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """A capture or a void that was refused, and may be tried anew."""
+    """A capture, a void or (``refund_id``) a refund that was refused, and may be tried anew."""
 
     intent_id: UUID
     reference: UUID
     kind: str
     left_minor: int
+    refund_id: UUID | None = None
 
 
 NEXT_URLS = """
@@ -80,6 +84,39 @@ ORDER BY refused.at
 LIMIT $4
 """
 
+# A refund over a tender over which somebody gave back since may have been made good for by that: a person looks into it.
+REFUSED_REFUNDS = """
+SELECT refund.id AS refund_id, refund.intent_id, refund.reference, 'refund' AS kind, refund.amount_minor AS left_minor
+FROM payments.operations AS refused
+JOIN payments.refunds AS refund ON refund.id = refused.operation_id AND refund.intent_id = refused.intent_id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS tries FROM payments.operations AS operation
+    WHERE operation.intent_id = refused.intent_id AND operation.kind = 'refund'
+      AND operation.state IN ('declined', 'failed')
+) AS tried
+WHERE refused.kind = 'refund' AND refused.state IN ('declined', 'failed') AND NOT refund.waits
+  AND tried.tries < $2
+  AND refused.at + $3::interval * power(2, tried.tries - 1) <= $1
+  AND NOT EXISTS (
+      SELECT FROM payments.refunds AS later
+      WHERE later.reference = refund.reference AND later.intent_id = refund.intent_id AND later.created_at > refused.at
+  )
+  AND NOT EXISTS (SELECT FROM payments.open_operations AS operation WHERE operation.intent_id = refund.intent_id)
+ORDER BY refused.at
+LIMIT $4
+"""
+
+RENEW_REFUND = """
+UPDATE payments.refunds AS refund
+SET id = $2
+WHERE refund.id = $1 AND NOT refund.waits AND EXISTS (
+    SELECT FROM payments.operations AS operation
+    WHERE operation.intent_id = refund.intent_id AND operation.operation_id = refund.id
+      AND operation.state IN ('declined', 'failed')
+)
+RETURNING refund.intent_id, refund.amount_minor
+"""
+
 
 async def read_next_urls(db: Connection, *, references: Sequence[UUID]) -> dict[UUID, str]:
     """Where the payers of these references have to go, for those that a processor waits for."""
@@ -105,6 +142,23 @@ async def read_first_authorization(db: Connection, *, intent_id: UUID) -> UUID |
 
 
 async def find_refused(db: Connection, *, limit: int, now: datetime) -> list[Refused]:
-    """Captures and voids that were refused long enough ago to be tried again, of payments that are still held."""
+    """Captures, voids and refunds that were refused long enough ago to be tried again.
+
+    Captures and voids of payments that are still held; refunds over tenders over which nothing went back since.
+    """
     rows = await db.fetch(REFUSED, now, TRIES_MAX, RETRY_AFTER, limit)
-    return [msgspec.convert(dict(row), Refused) for row in rows]
+    refunds = await db.fetch(REFUSED_REFUNDS, now, TRIES_MAX, RETRY_AFTER, limit)
+    return [msgspec.convert(dict(row), Refused) for row in (*rows, *refunds)]
+
+
+async def begin_refund_anew(db: Connection, *, refund_id: UUID, new_id: UUID, now: datetime) -> int:
+    """Begin a refund that was refused once more, under an id of its own; returns how many minor units.
+
+    None where it is not refused. What was refused stays among the operations. The sale is locked; ``IntentSettled``
+    where not that much is left of the tender.
+    """
+    row = await db.fetchrow(RENEW_REFUND, refund_id, new_id)
+    if row is None:
+        return 0
+    await operations.begin(db, [(new_id, row["intent_id"], Kind.REFUND, row["amount_minor"])], now=now)
+    return int(row["amount_minor"])

@@ -21,7 +21,7 @@ from commercehub.api.draining import Draining
 from commercehub.api.limits import Limiter
 from commercehub.api.middleware import Trace
 from commercehub.api.proxies import Proxies
-from commercehub.api.routing import mount, on_exception
+from commercehub.api.routing import mount, mount_options, on_exception
 from commercehub.api.streams import ending_when_told
 from commercehub.auth import Keyring
 from commercehub.database import Database
@@ -118,7 +118,8 @@ def create_app(
 
 def _handlers(given: Settings, holder: list[Hub], limiter: Limiter) -> list[HTTPRouteHandler]:
     declared = api.routes(demo=given.demo, measured=given.metrics_token is not None)
-    return [mount(route, lambda: holder[0], limiter, base_url=given.base_url) for route in declared]
+    mounted = [mount(route, lambda: holder[0], limiter, base_url=given.base_url) for route in declared]
+    return [*mount_options(declared), *mounted]
 
 
 def _middleware(given: Settings) -> list[Middleware]:

@@ -16,11 +16,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 from asyncpg import Connection
 
-import inventory
-import payments
 from commercehub import events, migrations
-from commercehub.database import Database
+from commercehub.database import Database, snapshot
 from commercehub.embedded import EmbeddedError, find_postgres
+from commercehub.workflows import verification
 
 PATIENCE: Final = {"statement_timeout": "0", "transaction_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 TOLD_LINES_MAX: Final = 5
@@ -86,10 +85,10 @@ async def settle_in(url: str) -> Sequence[object]:
     try:
         while await database.transaction(renumber):
             pass
-        async with database.connection() as db:
-            return [*await inventory.verify(db), *await payments.verify(db)]
     finally:
         await database.close()
+    async with snapshot(url) as db:
+        return await verification.verify(db)
 
 
 def _run(tool: str, url: str, environ: Mapping[str, str], *options: str) -> None:

@@ -177,3 +177,48 @@ async def test_a_void_of_what_was_let_go_of_already_frees_the_stock(
     assert (await shop.states())[:2] == ("cancelled", "voided")
     assert await channels.level(sku, "DC1") == (UNITS, 0)
     await shop.is_sound()
+
+
+async def test_a_refund_that_was_declined_is_told_and_tried_anew_a_while_later(
+    shop: Shop, sku: str, run_jobs: RunJobs, hub: Hub, later: Hub
+) -> None:
+    await _refund(shop, sku, "pm_refund_declined_once", run_jobs)
+    timeline = await shop.app.ok("GET", f"/v1/orders/{shop.order['id']}/timeline", token=shop.token)
+    assert timeline["data"][-1]["type"] == "payment.refund_failed"
+    assert (await shop.states())[1] == "paid"
+    await orders.retry_refused(hub)  # too soon
+    assert (await shop.states())[1] == "paid"
+    await orders.retry_refused(later)
+    assert (await shop.states())[1] == "refunded"
+    assert done(await shop.payment())[-2:] == [("refund", "declined"), ("refund", "succeeded")]
+    await orders.retry_refused(later)
+    assert await _refunded(shop) == shop.order["total"]["amount"]
+    await shop.is_sound()
+
+
+async def test_a_refund_that_was_declined_is_not_tried_anew_once_somebody_gave_back_since(
+    shop: Shop, sku: str, run_jobs: RunJobs, later: Hub
+) -> None:
+    payment = await _refund(shop, sku, "pm_refund_declined_once", run_jobs, amount={"amount": 700, "currency": "USD"})
+    body = {"reason": "again", "amount": {"amount": 700, "currency": "USD"}}
+    await shop.admin.ok("POST", f"/v1/payments/{payment}/refund", body)
+    await run_jobs()
+    await orders.retry_refused(later)
+    assert await _refunded(shop) == 700
+    await shop.is_sound()
+
+
+async def _refund(shop: Shop, sku: str, payment_method: str, run_jobs: RunJobs, **body: Any) -> str:
+    """Sell and send, and give back, which the processor refuses; returns the payment's id."""
+    await shop.place(sku, payment_method)
+    await shop.ship(sku)
+    await run_jobs()
+    (payment,) = (await shop.admin.ok("GET", f"/v1/payments?order_id={shop.order['id']}"))["data"]
+    await shop.admin.ok("POST", f"/v1/payments/{payment['id']}/refund", {"reason": "never came", **body})
+    await run_jobs()
+    return str(payment["id"])
+
+
+async def _refunded(shop: Shop) -> int:
+    (payment,) = (await shop.admin.ok("GET", f"/v1/payments?order_id={shop.order['id']}"))["data"]
+    return int(payment["refunded"]["amount"])

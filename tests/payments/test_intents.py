@@ -7,7 +7,7 @@ import pytest
 
 import payments
 from commercehub import ids
-from payments import Fact, IntentSettled, IntentState, Kind, OperationState
+from payments import Fact, IntentSettled, IntentState, Kind, OperationState, PartialVoid
 from payments.intents import FIRST_TRY_AFTER, MOVES
 from payments.operations import RETRY_DELAY_SECONDS_MAX
 from tests.payments.desk import Desk
@@ -287,12 +287,28 @@ async def test_no_more_is_begun_of_an_authorization_than_it_holds(
         await desk.begin(intent, kind, last)
 
 
-async def test_a_capture_and_a_void_under_way_share_what_is_held(desk: Desk) -> None:
+async def test_a_void_lets_go_of_all_that_is_held_or_of_nothing(desk: Desk) -> None:
     intent = await desk.authorized(1000)
-    await desk.begin(intent, Kind.CAPTURE, 700)
-    with pytest.raises(IntentSettled):
-        await desk.begin(intent, Kind.VOID, 301)
+    for part in (1, 999):
+        with pytest.raises(PartialVoid) as refused:
+            await desk.begin(intent, Kind.VOID, part)
+        assert refused.value.held_minor == 1000
+    await desk.hear(await desk.begin(intent, Kind.CAPTURE, 400))
+    with pytest.raises(PartialVoid):
+        await desk.begin(intent, Kind.VOID, 599)
+    await desk.begin(intent, Kind.VOID, 600)
+
+
+async def test_nothing_is_let_go_of_while_a_capture_is_under_way(desk: Desk) -> None:
+    intent = await desk.authorized(1000)
+    capture = await desk.begin(intent, Kind.CAPTURE, 700)
+    for amount in (300, 301, 1000):
+        with pytest.raises(IntentSettled):
+            await desk.begin(intent, Kind.VOID, amount)
+    await desk.hear(capture)
     await desk.begin(intent, Kind.VOID, 300)
+    with pytest.raises(IntentSettled):
+        await desk.begin(intent, Kind.CAPTURE, 1)
 
 
 async def test_refunds_under_way_count_against_what_was_captured(desk: Desk) -> None:
@@ -331,11 +347,13 @@ async def test_cash_is_nothing_that_a_processor_could_be_asked_for(desk: Desk) -
 async def test_what_is_under_way_is_summed_by_intent_and_kind(desk: Desk) -> None:
     intent = await desk.authorized(1000)
     for amount in (100, 200):
-        await desk.begin(intent, Kind.CAPTURE, amount)
-    await desk.begin(intent, Kind.VOID, 50)
+        await desk.hear(await desk.begin(intent, Kind.CAPTURE, amount))
+    for amount in (10, 20):
+        await desk.begin(intent, Kind.REFUND, amount)
+    await desk.begin(intent, Kind.VOID, 700)
     assert await payments.read_under_way(desk.db, intent_ids=[intent.id]) == {
-        (intent.id, Kind.CAPTURE): 300,
-        (intent.id, Kind.VOID): 50,
+        (intent.id, Kind.REFUND): 30,
+        (intent.id, Kind.VOID): 700,
     }
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import payments
 from commercehub import ids
-from payments import Intent, Kind, Session, ledger
+from payments import Intent, Kind, Session, ledger, operations
 from payments.ledger import Entry
 from tests.payments.desk import Desk
 
@@ -31,8 +31,12 @@ async def _rewrite(desk: Desk, statement: str, *values: object) -> Named:
 async def card(desk: Desk) -> Intent:
     """1000 by card: 600 captured, 100 of it refunded, 300 let go, a capture of 100 under way."""
     intent = await desk.authorized(1000)
-    for kind, amount in ((Kind.CAPTURE, 600), (Kind.VOID, 300), (Kind.REFUND, 100)):
-        await desk.hear(await desk.begin(intent, kind, amount))
+    await desk.hear(await desk.begin(intent, Kind.CAPTURE, 600))
+    # ``begin`` refuses a void of a part; books that hold one have to add up nevertheless.
+    void = ids.new()
+    await desk.db.execute(operations.BEGIN, [void], [intent.id], [Kind.VOID], [300], desk.now, desk.now)
+    await desk.hear(void)
+    await desk.hear(await desk.begin(intent, Kind.REFUND, 100))
     await desk.begin(intent, Kind.CAPTURE, 100)
     return await desk.intent()
 

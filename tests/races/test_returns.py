@@ -22,12 +22,13 @@ PRICE = 1_000
 NOT_RETURNABLE = (409, "not_returnable")
 
 
-async def _bring_back(till: Channel, order: Mapping[str, Any], few: asyncio.Semaphore) -> httpx.Response:
+async def _bring_back(till: Channel, order: Mapping[str, Any], few: asyncio.Semaphore, **more: Any) -> httpx.Response:
     asked = {
         "order_id": order["id"],
         "method": "in_store",
         "lines": [{"line_id": order["lines"][0]["id"], "quantity": 1, "reason": "changed_mind"}],
         "receive": True,
+        **more,
     }
     async with few:
         return await till.post("/v1/returns", asked)
@@ -62,7 +63,12 @@ async def test_fifty_returns_of_seven_units_at_ten_tills_give_seven_back(
     cart = await till.cart({"sku": sku, "quantity": UNITS})
     order = (await till.check_out(cart, {"type": "cash"}, more={"register_id": register})).json()
     tills, few = await _tills(channels), asyncio.Semaphore(TILLS)
-    answers = await at_once(_bring_back(tills[at % TILLS], order, few) for at in range(REQUESTS))
+    # Each gives the money out of a drawer of its own store: `tills` goes round through the stores.
+    drawers = [register, *[await channels.drawer(code) for code in ("S2", "S3")]]
+    answers = await at_once(
+        _bring_back(tills[at % TILLS], order, few, register_id=drawers[at % TILLS % len(drawers)])
+        for at in range(REQUESTS)
+    )
     assert counted(answers) == {(201, None): UNITS, NOT_RETURNABLE: REQUESTS - UNITS}
     given = [answer.json()["amount"]["amount"] for answer in answers if answer.status_code == 201]
     assert given == [PRICE] * UNITS

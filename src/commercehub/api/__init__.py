@@ -12,6 +12,7 @@ from commercehub.api import (
     checkout,
     customers,
     devices,
+    docs,
     fulfillments,
     gift_cards,
     handoffs,
@@ -25,7 +26,9 @@ from commercehub.api import (
     order_lookup,
     order_payments,
     orders,
+    pages,
     payments,
+    problems,
     promotions,
     registers,
     returns,
@@ -71,9 +74,16 @@ _RESOURCES = (
 )
 
 
-def routes(*, demo: bool = False, measured: bool = False) -> Sequence[Route]:
-    """Every route of the API, of the document that describes them, and of the page that tells how it is."""
+def described(*, demo: bool = False) -> Sequence[Route]:
+    """Every route of the API: what the document is about."""
     declared = [route for resource in _RESOURCES for route in resource.ROUTES]
     if demo:
         declared.extend(mailbox.ROUTES)
-    return [*declared, openapi.document_route(declared), *(metrics.ROUTES if measured else ())]
+    return declared
+
+
+def routes(*, demo: bool = False, measured: bool = False) -> Sequence[Route]:
+    """Every route of the API, of the document and the pages that describe them, and of the page that tells how it is."""
+    declared = described(demo=demo)
+    about = [openapi.document_route(declared), docs.docs_route(declared), *problems.routes(declared), *pages.ROUTES]
+    return [*declared, *about, *(metrics.ROUTES if measured else ())]

@@ -1,10 +1,11 @@
 """What can be had where: one read for any number of SKUs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from asyncpg import Connection
 from msgspec import Meta
 
 import inventory
@@ -13,6 +14,7 @@ from commercehub.api.call import Call
 from commercehub.api.fields import BATCH_MAX, Id, Page, Sku
 from commercehub.api.routing import route
 from commercehub.auth import Permission
+from commercehub.sales import catalog
 
 
 class AvailabilitySearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +41,7 @@ class LocationAvailability(msgspec.Struct, frozen=True, kw_only=True, omit_defau
 
 
 class Availability(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be had of a SKU, after safety stock: sent, fetched, and where it lies."""
+    """What can be had of a SKU, after safety stock: sent, fetched, and where it lies. ``sku`` is as the catalog has it."""
 
     sku: str
     available_to_ship: int
@@ -55,7 +57,7 @@ class Availability(msgspec.Struct, frozen=True, kw_only=True):
     answer=Page[Availability],
 )
 async def get_availability(call: Call) -> Page[Availability]:
-    """Some SKUs, as they are in this moment."""
+    """Some SKUs, whatever their case, as they are in this moment."""
     wanted = call.query(AvailabilitySearch)
     location_ids = [call.id("loc", wanted.location_id)] if wanted.location_id else None
     return await _read(call, wanted.sku, location_ids)
@@ -80,11 +82,27 @@ async def _read(call: Call, skus: Sequence[str], location_ids: Sequence[UUID] | 
         levels = await inventory.read_levels(
             db, skus=skus, location_ids=location_ids, clock_offset=call.database.clock_offset
         )
+        unknown = set(skus) - {level.sku for level in levels}
+        if unknown:
+            # Stock is kept under the SKU as the catalog spells it. Only where it is not found the catalog is asked.
+            spelled = await _spell(db, unknown)
+            skus = [spelled.get(sku, sku) for sku in skus]
+            if spelled:
+                levels = await inventory.read_levels(
+                    db, skus=skus, location_ids=location_ids, clock_offset=call.database.clock_offset
+                )
     by_sku: dict[str, list[inventory.Level]] = {sku: [] for sku in skus}
     for level in levels:
         by_sku[level.sku].append(level)
     shows_all = call.principal.may(Permission.STOCK_READ)
     return Page(data=[_view(sku, found, shows_all=shows_all) for sku, found in by_sku.items()])
+
+
+async def _spell(db: Connection, skus: Collection[str]) -> dict[str, str]:
+    """How the catalog spells the SKUs of these that it spells in another way."""
+    known = await catalog.find_skus(db, skus=sorted(skus))
+    found = {sku: known[catalog.folded(sku)].sku for sku in skus if catalog.folded(sku) in known}
+    return {sku: spelling for sku, spelling in found.items() if spelling != sku}
 
 
 def _view(sku: str, levels: Sequence[inventory.Level], *, shows_all: bool) -> Availability:

@@ -52,7 +52,7 @@ async def put_gift_card_in(call: Call, cart_id: UUID) -> Answer:
         return await show(call, db, cart)
 
     try:
-        async with counting_wrong_codes(call, [given.code]):
+        async with counting_wrong_codes(call, [given.code], paying_for=cart_id):
             return await reveal_addresses(call, await call.once(work, subject=cart_id, conceal=conceal))
     except StoredValueNotUsable as error:
         where = FieldError(pointer="/code", detail="It cannot be spent in this cart.")

@@ -1,6 +1,6 @@
 """Carts: made, filled, told how to be delivered, and seen, each time priced anew."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -116,7 +116,7 @@ async def create_cart(call: Call) -> Answer:
             now=now,
         )
         cart = await carts.read_cart(db, cart_id=cart_id, owner=carts.Owner())
-        return await show_cart(db, cart, clock_offset=call.database.clock_offset, token=token)
+        return await show(call, db, cart, token=token)
 
     answer = await call.once(work, status=201, conceal=conceal)
     if answer.body is not None:
@@ -147,7 +147,7 @@ async def get_cart(call: Call, cart_id: UUID) -> CartView:
     """The cart as it is now."""
     async with call.database.connection() as db:
         cart = await carts.read_cart(db, cart_id=cart_id, owner=call.owner)
-        return await show_cart(db, cart, clock_offset=call.database.clock_offset)
+        return await show(call, db, cart)
 
 
 @route(
@@ -297,9 +297,25 @@ def edit_of(call: Call, cart_id: UUID) -> Edit:
     return Edit(cart_id=cart_id, owner=call.owner, version=call.if_match())
 
 
-async def show(call: Call, db: Connection, cart: Cart) -> CartView:
-    """The page of a cart, at the hub's clock."""
-    return await show_cart(db, cart, clock_offset=call.database.clock_offset)
+async def show(
+    call: Call,
+    db: Connection,
+    cart: Cart,
+    *,
+    token: str | None = None,
+    merged_into: UUID | None = None,
+    capped: Collection[UUID] = (),
+) -> CartView:
+    """The page of a cart, at the hub's clock and as it looks from where the caller is."""
+    return await show_cart(
+        db,
+        cart,
+        clock_offset=call.database.clock_offset,
+        location_id=call.principal.location_id,
+        token=token,
+        merged_into=merged_into,
+        capped=capped,
+    )
 
 
 async def reveal_addresses(
@@ -314,7 +330,7 @@ async def reveal_addresses(
     cart_id = ids.parse("cart", msgspec.json.decode(answer.body)["id"])
     async with call.database.connection() as db:
         cart = await carts.read_cart(db, cart_id=cart_id, owner=owner or call.owner)
-        now = await show_cart(db, cart, clock_offset=call.database.clock_offset)
+        now = await show(call, db, cart)
     addresses = addresses_of((each.line_ids, each.address) for each in now.deliveries)
     return Answer(
         body=reveal(answer.body, addresses=addresses, **secrets), status=answer.status, headers=answer.headers

@@ -126,7 +126,8 @@ async def check_out(call: Call, cart_id: UUID) -> Answer:
             version=call.if_match(),
             audited_as=call.audited_as,
         )
-    async with counting_wrong_codes(call, [tender.code for tender in given.tenders if tender.code]):
+    codes = [tender.code for tender in given.tenders if tender.code]
+    async with counting_wrong_codes(call, codes, paying_for=cart_id):
         stored, is_replay = await checkout.buy(call.database, call.hub.processors, request, render=call.hub.render)
     return Answer(body=stored.body.encode(), status=stored.status, headers=REPLAYED if is_replay else {})
 

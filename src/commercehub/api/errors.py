@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "not_on_this_list": (422, "This is not on the list"),
     "nothing_due": (409, "Nothing is left to pay"),
     "out_of_stock": (409, "Not enough is in stock"),
+    "partial_void": (422, "A void lets go of all that is held"),
     "payment_declined": (402, "The payment was declined"),
     "payment_due": (409, "It is not paid for"),
     "payment_not_completed": (402, "The payment was not completed"),
@@ -271,6 +272,9 @@ _TABLE: Final[Mapping[type, Callable[[Any], Problem]]] = {
     payments.RegisterNameTaken: _plain("name_taken", "Register names are unique at a location."),
     payments.SessionAlreadyOpen: _plain("session_already_open", "Close the drawer with a count first."),
     payments.NothingToRefund: _plain("nothing_to_refund", "All that was paid was given back, or nothing was paid."),
+    payments.PartialVoid: lambda error: Problem(
+        "partial_void", "Give no amount, or all that is held.", facts={"held": error.held_minor}
+    ),
     payments.PaymentNotFound: _unknown,
     payments.RefundTooLarge: lambda error: Problem(
         "refund_too_large", "More than what is left of it.", facts={"refundable": error.left_minor}

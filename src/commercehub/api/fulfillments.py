@@ -242,10 +242,10 @@ async def pack(call: Call, fulfillment_id: UUID) -> Answer:
     permission=Permission.FULFILL,
     body=Shipped,
     answer=FulfillmentView,
-    codes=STEP_CODES,
+    codes=("payment_due", *STEP_CODES),
 )
 async def ship(call: Call, fulfillment_id: UUID) -> Answer:
-    """The parcels have left: stock falls, and what they cost is captured by a job."""
+    """The parcels have left, if they are paid for: stock falls, and what they cost is captured by a job."""
     given = await _read(call, Shipped, fulfillment_id, State.SHIPPED)
 
     async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:

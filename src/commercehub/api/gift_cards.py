@@ -4,7 +4,7 @@ import hmac
 from base64 import b32encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -13,19 +13,20 @@ from asyncpg import Connection
 from msgspec import Meta
 
 import payments
-from commercehub import auth, ids
+from commercehub import auth, idempotency, ids
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem, not_found
-from commercehub.api.fields import END, Currency
+from commercehub.api.fields import END
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import customers
 from commercehub.workflows.refusals import UNKNOWN, StoredValueNotUsable
-from payments.money import AMOUNT_MINOR_MAX, Money
+from payments.money import CURRENCIES, Money
 
 GIFT_CARD_CODES: Final = ("gift_card_not_usable", "rate_limited")
 """What whoever takes a gift card may answer."""
 ATTEMPTS: Final = "gift_card"
+LASTS_MAX: Final = timedelta(days=365 * 50)
 _LETTERS: Final = 16
 _CROCKFORD: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 # What people read for another letter, and what they write between groups.
@@ -37,14 +38,14 @@ GiftCardCode = Annotated[
 
 
 class Balance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An amount in minor units that is not nothing."""
+    """An amount in minor units that is not nothing, of money that there is."""
 
-    amount: Annotated[int, Meta(ge=1, le=AMOUNT_MINOR_MAX)]
-    currency: Currency
+    amount: Annotated[int, Meta(ge=1, le=payments.BALANCE_MINOR_MAX)]
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}" + END, description="an active code of ISO 4217")]
 
 
 class NewGiftCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is on a card, and until when."""
+    """What is on a card, and until when: in the future, and within 50 years."""
 
     balance: Balance
     expires_at: datetime | None = None
@@ -94,12 +95,26 @@ def hash_code(code: str) -> bytes:
 
 
 @asynccontextmanager
-async def counting_wrong_codes(call: Call, codes: Sequence[str]) -> AsyncIterator[None]:
-    """Count a code that nobody issued against the caller; ten in a quarter of an hour, and ``TooManyAttempts``."""
-    subject = _subject(call)
+async def counting_wrong_codes(
+    call: Call, codes: Sequence[str], *, paying_for: UUID | None = None
+) -> AsyncIterator[None]:
+    """Count a code that nobody issued; ten in a quarter of an hour, and ``TooManyAttempts``.
+
+    Where a cart or an order is paid for they are counted for it and the caller, so that nobody is kept from paying by
+    what others behind the same key or address tried; a mere look-up is counted by caller and address. A request whose
+    answer is known is let through to it: it tries no code that was not tried before.
+    """
+    subject = f"{call.principal.subject_id}:{paying_for}" if paying_for is not None else _subject(call)
 
     async def check(db: Connection, now: datetime) -> None:
-        await auth.check_attempts(db, kind=ATTEMPTS, subject=subject, now=now)
+        try:
+            await auth.check_attempts(db, kind=ATTEMPTS, subject=subject, now=now)
+        except auth.TooManyAttempts:
+            if paying_for is None or call.key() is None:
+                raise
+            (known,) = await idempotency.look_up(db, [await call.claim(subject=paying_for)])
+            if not isinstance(known, idempotency.Stored | idempotency.Underway):
+                raise
 
     async def note(db: Connection, now: datetime) -> None:
         await auth.note_attempt(db, kind=ATTEMPTS, subject=subject, now=now)
@@ -133,13 +148,16 @@ def _subject(call: Call) -> str:
 async def issue_gift_card(call: Call) -> Answer:
     """Issue a gift card. Its code is shown to whoever issues it, and again for the same Idempotency-Key."""
     given = await call.read(NewGiftCard)
+    if given.balance.currency not in CURRENCIES:
+        raise _refused("/balance/currency", f"{given.balance.currency} is no active currency of ISO 4217.")
     if given.expires_at is not None and given.expires_at.tzinfo is None:
-        where = FieldError(pointer="/expires_at", detail="A time has a zone: end it with Z.")
-        raise Problem("invalid_request", where.detail, errors=[where])
+        raise _refused("/expires_at", "A time has a zone: end it with Z.")
     card_id = ids.new()
     code = gift_card_code(call.hub.settings.secret, card_id)
 
     async def work(db: Connection, now: datetime) -> GiftCardView:
+        if given.expires_at is not None and not now < given.expires_at <= now + LASTS_MAX:
+            raise _refused("/expires_at", "It has to be in the future, and within 50 years.")
         card = await payments.issue_gift_card(
             db,
             card_id=card_id,
@@ -209,6 +227,10 @@ async def get_store_credit(call: Call, customer_id: UUID) -> StoreCreditView:
             for each in bookings
         ],
     )
+
+
+def _refused(pointer: str, detail: str) -> Problem:
+    return Problem("invalid_request", detail, errors=[FieldError(pointer=pointer, detail=detail)])
 
 
 def _view(card: payments.StoredValue) -> GiftCardView:

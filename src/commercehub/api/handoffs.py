@@ -19,11 +19,13 @@ from commercehub.auth import Permission
 from commercehub.sales import carts, open_carts
 from commercehub.sales.carts import Owner
 from commercehub.sales.errors import CartNotFound
-from commercehub.views.cart_page import CartView, conceal, show_cart
+from commercehub.views.cart_page import CartView, conceal
 from commercehub.workflows import claiming, handoffs
 
 ATTEMPT: Final = "handoff"
 QR_SCALE: Final = 4
+FULL_CODES: Final = ("too_many_lines", "too_many_gift_cards", "too_many_promotions")
+"""What one cart does not take of two; both stay as they are."""
 NO_TOKEN: Final = b""
 """The hash of none: it opens no cart."""
 
@@ -85,12 +87,14 @@ async def get_current_cart(call: Call) -> CartView:
     permission=Permission.CARTS_CLAIM,
     body=Claim,
     answer=CartView,
-    codes=("cart_already_checked_out", "cart_merged", "total_too_large"),
+    codes=("cart_already_checked_out", "cart_merged", "total_too_large", *FULL_CODES),
 )
 async def claim_cart(call: Call, cart_id: UUID) -> Answer:
     """Make a guest's cart the customer's, or merge it into the one they have open; no line is lost.
 
-    Its guest's token opens it no more. Of what is in both the quantities add up.
+    No token and no code from before opens it any more, neither a guest's nor one that was handed off; a customer who
+    claims what is theirs already ends those too. Of what is in both the quantities add up; what is more than one cart
+    takes is refused, and both stay as they are.
     """
     right = _right(call)
     async with call.asking_first(lambda db: _see_claimable(call, db, cart_id, right)):
@@ -105,13 +109,8 @@ async def claim_cart(call: Call, cart_id: UUID) -> Answer:
             db, cart_id=cart_id, customer_id=customer_id, right=right, through=call.principal, now=now
         )
         cart = await carts.read_cart(db, cart_id=claimed.cart_id, owner=Owner())
-        return await show_cart(
-            db,
-            cart,
-            clock_offset=call.database.clock_offset,
-            merged_into=claimed.cart_id if claimed.merged else None,
-            capped=claimed.capped,
-        )
+        merged_into = claimed.cart_id if claimed.merged else None
+        return await show(call, db, cart, merged_into=merged_into, capped=claimed.capped)
 
     answer = await call.once(work, subject=cart_id, conceal=conceal)
     return await reveal_addresses(call, answer, owner=Owner(customer_id=customer_id))
@@ -130,7 +129,7 @@ async def hand_off_cart(call: Call, cart_id: UUID) -> Answer:
     owner, secret = call.owner, call.hub.settings.secret
 
     async def work(db: Connection, now: datetime) -> Handoff:
-        ends_at = await handoffs.hand_off(db, cart_id=cart_id, owner=owner, secret=secret, now=now)
+        ends_at = await handoffs.hand_off(db, cart_id=cart_id, owner=owner, secret=secret, actor=call.actor, now=now)
         return _handoff(secret, cart_id, ends_at)
 
     answer = await call.once(
@@ -150,12 +149,14 @@ async def hand_off_cart(call: Call, cart_id: UUID) -> Answer:
     permission=Permission.CARTS,
     body=Code,
     answer=CartView,
-    codes=("not_found", "rate_limited", "total_too_large"),
+    codes=("not_found", "rate_limited", "total_too_large", *FULL_CODES),
 )
 async def resume_cart(call: Call) -> Answer:
     """Go on with the very same cart here. Ten wrong codes in 15 minutes, and no more.
 
-    At a till it is the till's from now on. A customer makes a guest's cart theirs. A publishable key gets a token.
+    At a till it is the till's from now on. A customer makes a guest's cart theirs. A publishable key gets a token. That of
+    a customer's cart opens the cart and not the order that it becomes, and spends no store credit and none of the gift
+    cards in it: for these the customer signs in.
     """
     given = await call.read(Code)
     secret, principal = call.hub.settings.secret, call.principal
@@ -165,14 +166,8 @@ async def resume_cart(call: Call) -> Answer:
     async def work(db: Connection, now: datetime) -> CartView:
         await auth.check_attempts(db, kind=ATTEMPT, subject=subject, now=now)
         resumed = await handoffs.resume(db, code=given.code, through=principal, secret=secret, now=now)
-        return await show_cart(
-            db,
-            resumed.cart,
-            clock_offset=call.database.clock_offset,
-            token=resumed.token,
-            merged_into=resumed.cart.id if resumed.merged else None,
-            capped=resumed.capped,
-        )
+        merged_into = resumed.cart.id if resumed.merged else None
+        return await show(call, db, resumed.cart, token=resumed.token, merged_into=merged_into, capped=resumed.capped)
 
     async def note(db: Connection, now: datetime) -> None:
         await auth.note_attempt(db, kind=ATTEMPT, subject=subject, now=now)

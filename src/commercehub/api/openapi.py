@@ -70,6 +70,8 @@ _BY_CART_TOKEN: Final = frozenset(
 _KEY_PATTERN: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 _RAW: Final[Mapping[str, str]] = {"/v1/imports/products": "text/csv"}
 """What a body is that is taken as it comes; elsewhere it is what its sender makes it."""
+_PAGES: Final = frozenset({"/demo/mailbox"})
+"""What is a page too, for people."""
 _HEADERS: Final[Mapping[str, tuple[str, Mapping[str, object]]]] = {
     "ETag": ("The version, for `If-Match`.", {"type": "string"}),
     "Idempotent-Replayed": ("`true` if it is the answer to an earlier request with the same key.", {"type": "string"}),
@@ -278,6 +280,8 @@ def _operation(declared: Route, schema_of: dict[int, Any]) -> dict[str, object]:
 
 def _responses(declared: Route, schema_of: dict[int, Any]) -> dict[str, object]:
     content = {declared.media_type: _answer(declared, schema_of)}
+    if declared.path in _PAGES:
+        content["text/html"] = {"schema": {"type": "string"}}
     successes = {declared.status: "Done.", **declared.also}
     if declared.needs_key and "payment_declined" in declared.codes:
         successes[202] = "The payment is not known yet, or waits for the payer."

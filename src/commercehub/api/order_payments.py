@@ -58,7 +58,8 @@ async def pay_order(call: Call, order_id: UUID) -> Answer:
             register_id=call.id("reg", given.register_id) if given.register_id else None,
             audited_as=call.audited_as,
         )
-    async with counting_wrong_codes(call, [tender.code for tender in given.tenders if tender.code]):
+    codes = [tender.code for tender in given.tenders if tender.code]
+    async with counting_wrong_codes(call, codes, paying_for=order_id):
         stored, is_replay = await order_payments.pay(call.database, call.hub.processors, wanted, render=call.hub.render)
     return Answer(body=stored.body.encode(), status=stored.status, headers=REPLAYED if is_replay else {})
 

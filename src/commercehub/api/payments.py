@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -31,6 +32,15 @@ class PaymentStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     reason: Name
     amount: PositiveMoney | None = None
+
+
+class PaymentRefund(PaymentStep, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is given back, and why; cash from the register's drawer, at a store the only open one unless it is named."""
+
+    register_id: Id | None = None
+
+
+StepT = TypeVar("StepT", bound=PaymentStep)
 
 
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,10 +138,10 @@ async def capture_payment(call: Call, payment_id: UUID) -> Answer:
     body=PaymentStep,
     answer=PaymentView,
     needs_key=True,
-    codes=("invalid_transition",),
+    codes=("invalid_transition", "partial_void"),
 )
 async def void_payment(call: Call, payment_id: UUID) -> Answer:
-    """Let go of what is held. A job asks the processor."""
+    """Let go of all that is held: no processor lets go of a part. A job asks it."""
     return await _begin(call, payment_id, Kind.VOID)
 
 
@@ -139,20 +149,33 @@ async def void_payment(call: Call, payment_id: UUID) -> Answer:
     "POST",
     "/v1/payments/{payment_id}/refund",
     permission=Permission.PAYMENTS_WRITE,
-    body=PaymentStep,
+    body=PaymentRefund,
     answer=PaymentView,
     needs_key=True,
-    codes=("nothing_to_refund", "refund_too_large"),
+    codes=("nothing_to_refund", "refund_too_large", "no_open_session", "register_required"),
 )
 async def refund_payment(call: Call, payment_id: UUID) -> Answer:
-    """Give back what was taken: gift cards, credit and cash (from the safe) at once, a card by a job."""
+    """Give back what was taken: gift cards, credit and cash at once, a card by a job.
 
-    async def do(db: Connection, given: PaymentStep, amount: int | None, now: datetime) -> Order:
+    Cash comes out of a drawer where the caller works at a store with tills, or names a register; else from the safe.
+    """
+
+    async def do(db: Connection, given: PaymentRefund, amount: int | None, now: datetime) -> Order:
+        register_id = call.id("reg", given.register_id) if given.register_id else None
+        counter = None
+        if call.principal.may(Permission.TILL):
+            counter = refunds.Counter(location_id=call.principal.location_id, register_id=register_id)
         return await refunds.refund_payment(
-            db, intent_id=payment_id, amount_minor=amount, reason=given.reason, actor=call.actor, now=now
+            db,
+            intent_id=payment_id,
+            amount_minor=amount,
+            reason=given.reason,
+            actor=call.actor,
+            counter=counter,
+            now=now,
         )
 
-    return await _step(call, payment_id, do)
+    return await _step(call, payment_id, PaymentRefund, do)
 
 
 async def _begin(call: Call, payment_id: UUID, kind: Kind) -> Answer:
@@ -161,14 +184,17 @@ async def _begin(call: Call, payment_id: UUID, kind: Kind) -> Answer:
             db, kind, intent_id=payment_id, amount_minor=amount, actor=call.actor, now=now
         )
 
-    return await _step(call, payment_id, do)
+    return await _step(call, payment_id, PaymentStep, do)
 
 
 async def _step(
-    call: Call, payment_id: UUID, do: Callable[[Connection, PaymentStep, int | None, datetime], Awaitable[Order]]
+    call: Call,
+    payment_id: UUID,
+    kind: type[StepT],
+    do: Callable[[Connection, StepT, int | None, datetime], Awaitable[Order]],
 ) -> Answer:
     async with call.asking_first(lambda db: payments.read_reference(db, intent_id=payment_id)):
-        given = await call.read(PaymentStep)
+        given = await call.read(kind)
 
     async def work(db: Connection, now: datetime) -> PaymentView:
         order_id = await payments.read_reference(db, intent_id=payment_id)

@@ -22,11 +22,12 @@ from commercehub.sales.errors import OrderNotFound, ReturnNotFound
 from commercehub.sales.orders import Order
 from commercehub.sales.returns import Return, ReturnState
 from commercehub.views.order_page import OrderView, read_pages
+from commercehub.workflows import refunds
 from commercehub.workflows import returns as workflow
 from payments.money import Money
 
 LINES_MAX: Final = 200
-STEP_CODES: Final = ("invalid_transition", "version_conflict", "no_open_session")
+STEP_CODES: Final = ("invalid_transition", "version_conflict", "no_open_session", "register_required")
 RECEIVE_CODES: Final = ("not_returnable", "returns_not_taken", *STEP_CODES)
 
 Why = Literal["changed_mind", "too_big", "too_small", "damaged", "wrong_item", "not_as_described", "late", "other"]
@@ -77,7 +78,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The register that cash is given back from; the only open one, or the safe, unless it is named."""
+    """The register that cash is given back from: the only open one unless it is named; where no tills are, the safe."""
 
     register_id: Id | None = None
 
@@ -197,7 +198,7 @@ async def create_return(call: Call) -> Answer:
                 order,
                 back,
                 [workflow.Received(line_id=line.line_id, quantity=line.quantity) for line in back.lines],
-                await _counter(call, db, place, register_id, order.currency),
+                _counter(call, place, register_id),
                 settle_now=not call.hub.settings.returns_are_inspected,
                 now=now,
             )
@@ -305,7 +306,7 @@ async def receive_return(call: Call, return_id: UUID) -> Answer:
     async def work(db: Connection, now: datetime) -> ReturnView:
         order, back = await workflow.lock(db, return_id=return_id)
         call.check_version(back.version)
-        counter = await _counter(call, db, place or order.id, register_id, order.currency)
+        counter = _counter(call, place or order.id, register_id)
         settle_now = not call.hub.settings.returns_are_inspected
         order, back = await workflow.receive(db, order, back, received, counter, settle_now=settle_now, now=now)
         return await _read_view(db, order, back)
@@ -320,7 +321,7 @@ async def receive_return(call: Call, return_id: UUID) -> Answer:
     body=Settlement,
     answer=ReturnView,
     needs_key=True,
-    codes=STEP_CODES,
+    codes=("nothing_to_refund", *STEP_CODES),
 )
 async def settle_return(call: Call, return_id: UUID) -> Answer:
     """Give back what the goods cost, once they were looked at; or try a refund anew that a processor refused."""
@@ -338,7 +339,7 @@ async def settle_return(call: Call, return_id: UUID) -> Answer:
         order, back = await workflow.lock(db, return_id=return_id)
         call.check_version(back.version)
         place = call.principal.location_id or back.location_id or order.id
-        counter = await _counter(call, db, place, register_id, order.currency)
+        counter = _counter(call, place, register_id)
         return await _read_view(db, *await workflow.settle(db, order, back, counter, now=now))
 
     return await call.once(work, subject=return_id, needs_key=True)
@@ -420,14 +421,12 @@ async def _find(call: Call, db: Connection, return_id: UUID) -> tuple[Order, Ret
         raise ReturnNotFound from error
 
 
-async def _counter(
-    call: Call, db: Connection, location_id: UUID, register_id: UUID | None, currency: str
-) -> workflow.Counter:
-    """The caller's counter. Only who may open a drawer gives cash out of one."""
-    session_id = None
+def _counter(call: Call, location_id: UUID, register_id: UUID | None) -> workflow.Counter:
+    """The caller's counter. Only who may open a drawer gives cash out of one; anybody else's comes from the safe."""
+    till = None
     if call.principal.may(Permission.TILL):
-        session_id = await workflow.find_drawer(db, register_id=register_id, location_id=location_id, currency=currency)
-    return workflow.Counter(location_id=location_id, actor=call.actor, session_id=session_id)
+        till = refunds.Counter(location_id=location_id, register_id=register_id)
+    return workflow.Counter(location_id=location_id, actor=call.actor, till=till)
 
 
 async def _read_view(db: Connection, order: Order, back: Return) -> ReturnView:

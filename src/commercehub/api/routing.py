@@ -135,6 +135,7 @@ def mount(declared: Route, get_hub: Callable[[], Hub], limiter: Limiter, *, base
         raise TypeError(f"{declared.method} {declared.path} declares no permission")
     names = _PARAMETER.findall(declared.path)
     path = _PARAMETER.sub(r"{\1:str}", declared.path)
+    action = f"{declared.method} {declared.path}"
 
     async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
         headers: dict[str, str] = {}
@@ -146,16 +147,10 @@ def mount(declared: Route, get_hub: Callable[[], Hub], limiter: Limiter, *, base
                 _look_at_address(request.scope)
                 principal = await _admit(declared, hub, limiter, request, headers)
                 parameters = {name: _path_id(name, request.path_params[name]) for name in names}
-                content = await declared.handler(
-                    Call(
-                        hub,
-                        request,
-                        principal,
-                        action=f"{declared.method} {declared.path}",
-                        permission=declared.permission,
-                    ),
-                    **parameters,
-                )
+                call = Call(hub, request, principal, action=action, permission=declared.permission)
+                if declared.method == "POST" and principal is not None:
+                    call.key()  # taken or not, none is ignored that is no key
+                content = await declared.handler(call, **parameters)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, the unforeseen one too
             is_late = isinstance(error, TimeoutError) and limit.expired()
             return _refuse(_given_up() if is_late else error, base_url, request, headers)
@@ -173,6 +168,22 @@ def _methods(declared: Route) -> list[HttpMethod]:
     """What can be read can be asked after without being read; a stream has no end to wait for."""
     asked_after = [HttpMethod.HEAD] if declared.method == "GET" and declared.media_type != EVENT_STREAM else []
     return [HttpMethod(declared.method), *asked_after]
+
+
+def mount_options(routes: Sequence[Route]) -> list[HTTPRouteHandler]:
+    """What each address answers to OPTIONS. Litestar's own answer knows the first method of an address only."""
+    by_path: dict[str, set[str]] = {}
+    for declared in routes:
+        path = _PARAMETER.sub(r"{\1:str}", declared.path)
+        by_path.setdefault(path, {"OPTIONS"}).update(method.value for method in _methods(declared))
+    return [_options(path, ", ".join(sorted(methods))) for path, methods in by_path.items()]
+
+
+def _options(path: str, methods: str) -> HTTPRouteHandler:
+    async def tell() -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": methods}, media_type="text/plain")
+
+    return litestar_route(path, http_method=[HttpMethod.OPTIONS], status_code=204)(tell)
 
 
 def _look_at_address(scope: HTTPScope) -> None:

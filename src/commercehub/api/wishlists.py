@@ -56,10 +56,16 @@ class WishlistSearch(Paging, frozen=True, kw_only=True):
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
-    """A link that shows the list to whoever has it, and the token in it."""
+    """A link to the list, and the token in it. Whoever has it needs no sign-in, but a key, as for all of the API."""
 
-    url: str
-    token: str
+    url: Annotated[
+        str,
+        Meta(
+            description="where the list is read, with any publishable key as the bearer: a shop's page asks it, a browser"
+            " alone is answered 401"
+        ),
+    ]
+    token: Annotated[str, Meta(description="what a page of the shop passes on as `?token=`")]
 
 
 class _Serial(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,7 +221,10 @@ async def move_to_cart(call: Call, list_id: UUID, item_id: UUID) -> Answer:
     status=201,
 )
 async def share_wishlist(call: Call, list_id: UUID) -> Answer:
-    """A link that shows the list to whoever has it, until it is taken back. Again: the same link."""
+    """A link by which any publishable key reads the list, until it is taken back. Again: the same link.
+
+    The link is of the API: a shop puts the token into a link to a page of its own, which sends its key along.
+    """
     _open_to_customers(call)
 
     async def work(db: Connection, _: datetime) -> Shared:

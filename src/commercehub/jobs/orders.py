@@ -94,7 +94,7 @@ async def apply_webhooks(hub: Hub) -> None:
 
 
 async def retry_refused(hub: Hub) -> None:
-    """Try captures and voids anew that were refused a while ago."""
+    """Try captures, voids and refunds anew that were refused a while ago."""
     await payment_results.retry_refused(hub.database, hub.processors, render=hub.render)
 
 

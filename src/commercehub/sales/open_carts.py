@@ -11,8 +11,16 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection
 
-from commercehub.sales.carts import QUANTITY_MAX, Owner, find_order_of
-from commercehub.sales.errors import CartNotFound, CustomerNotFound
+from commercehub.sales.cart_gift_cards import GIFT_CARDS_MAX
+from commercehub.sales.carts import LINES_MAX, QUANTITY_MAX, Owner, find_order_of
+from commercehub.sales.errors import (
+    CartNotFound,
+    CustomerNotFound,
+    TooManyGiftCards,
+    TooManyLines,
+    TooManyPromotions,
+)
+from commercehub.sales.promotions import PROMOTIONS_MAX
 
 MERGES_MAX: Final = 20
 """How many merges a cart is followed through."""
@@ -43,8 +51,16 @@ WHERE id = $1 AND state = 'open'
 RETURNING version
 """
 
+# The customer goes on with it themselves: whoever has a token from a hand-off does not.
+REVOKE = """
+UPDATE commercehub.carts SET token_hash = NULL, token_serial = token_serial + 1, version = version + 1
+WHERE id = $1 AND token_hash IS NOT NULL
+RETURNING version
+"""
+
 # Lines keep their ids; of what is in both carts the quantities add up, and it goes the way that was chosen in the cart
-# that stays. Codes that would have opened the other cart open nothing.
+# that stays. Codes that would have opened the other cart open nothing, and a token of the one that stays no more: there
+# is in it now what its bearer was not given. What is limited is counted as it was before.
 MOVE_CONTENT = """
 WITH shared AS (
     SELECT kept.id AS kept_id, gone.id AS gone_id, gone.delivery_id, kept.quantity + gone.quantity AS wanted
@@ -86,10 +102,15 @@ closed AS (
     WHERE id = $1
 ),
 grown AS (
-    UPDATE commercehub.carts SET version = version + 1 WHERE id = $2 RETURNING version
+    UPDATE commercehub.carts
+    SET version = version + 1, token_hash = NULL, token_serial = token_serial + (token_hash IS NOT NULL)::int
+    WHERE id = $2 RETURNING version
 )
 SELECT (SELECT version FROM grown) AS version,
-       coalesce((SELECT array_agg(kept_id) FROM shared WHERE wanted > $3), '{}'::uuid[]) AS capped
+       coalesce((SELECT array_agg(kept_id) FROM shared WHERE wanted > $3), '{}'::uuid[]) AS capped,
+       (SELECT count(DISTINCT variant_id) FROM commercehub.cart_lines WHERE cart_id IN ($1, $2)) AS lines,
+       (SELECT count(DISTINCT gift_card_id) FROM commercehub.cart_gift_cards WHERE cart_id IN ($1, $2)) AS gift_cards,
+       (SELECT count(DISTINCT code) FROM commercehub.cart_promotions WHERE cart_id IN ($1, $2)) AS promotions
 """
 
 # What has another way to the customer keeps it; what was to be carried out of another place, or had none, is in the
@@ -98,19 +119,22 @@ TAKE_TO = """
 WITH cart AS (
     UPDATE commercehub.carts SET location_id = $2, version = version + 1, changed_at = $4
     WHERE id = $1 AND state = 'open' AND location_id IS DISTINCT FROM $2
-    RETURNING id
+    RETURNING id, version, customer_id
 ),
 delivery AS (
     INSERT INTO commercehub.cart_deliveries (id, cart_id, method, location_id)
     SELECT $3, id, 'carry_out', $2 FROM cart
     RETURNING id
+),
+line AS (
+    UPDATE commercehub.cart_lines AS line SET delivery_id = delivery.id
+    FROM cart, delivery
+    WHERE line.cart_id = cart.id
+      AND (line.delivery_id IS NULL OR EXISTS (
+          SELECT FROM commercehub.cart_deliveries AS chosen
+          WHERE chosen.id = line.delivery_id AND chosen.method = 'carry_out' AND chosen.location_id <> $2))
 )
-UPDATE commercehub.cart_lines AS line SET delivery_id = delivery.id
-FROM cart, delivery
-WHERE line.cart_id = cart.id
-  AND (line.delivery_id IS NULL OR EXISTS (
-      SELECT FROM commercehub.cart_deliveries AS chosen
-      WHERE chosen.id = line.delivery_id AND chosen.method = 'carry_out' AND chosen.location_id <> $2))
+SELECT version, customer_id FROM cart
 """
 
 REOPEN_GUESTS = """
@@ -135,6 +159,23 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     is_news: bool
     merged: bool
     capped: tuple[UUID, ...] = ()
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A cart that goes on at another place from now on, and whose it is."""
+
+    version: int
+    customer_id: UUID | None
+
+
+class _Merged(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a cart that took another one in."""
+
+    version: int
+    capped: tuple[UUID, ...]
+    lines: int
+    gift_cards: int
+    promotions: int
 
 
 class _Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,10 +208,11 @@ async def lock_open_cart(db: Connection, *, customer_id: UUID) -> UUID | None:
 
 
 async def claim_cart(db: Connection, *, cart_id: UUID, customer_id: UUID, right: Owner, now: datetime) -> Claimed:
-    """Make a cart the customer's, merged into the one they have open if there is one. Again: nothing happens.
+    """Make a cart the customer's, merged into the one they have open if there is one. No token opens it any more.
 
-    ``right`` is what opens a guest's cart for the caller. ``CartNotFound`` if it does not, or if the cart is somebody
-    else's; ``CartClosed`` if it made an order; ``CustomerNotFound``.
+    Again: nothing happens but that. ``right`` is what opens a guest's cart for the caller. ``CartNotFound`` if it does
+    not, or if the cart is somebody else's; ``CartClosed`` if it made an order; ``CustomerNotFound``; ``TooManyLines``,
+    ``TooManyGiftCards`` or ``TooManyPromotions`` if one cart does not take what is in both: the caller rolls back.
     """
     await lock_customer(db, customer_id=customer_id)
     open_id = await find_open_cart(db, customer_id=customer_id)
@@ -180,6 +222,7 @@ async def claim_cart(db: Connection, *, cart_id: UUID, customer_id: UUID, right:
         raise CartNotFound
     if cart.customer_id == customer_id:
         end_id, version = await _follow(db, cart)
+        version = await db.fetchval(REVOKE, end_id) or version
         return Claimed(cart_id=end_id, version=version, is_news=False, merged=end_id != cart_id)
     if cart.customer_id is not None:
         raise CartNotFound
@@ -190,17 +233,27 @@ async def claim_cart(db: Connection, *, cart_id: UUID, customer_id: UUID, right:
     if current is None or current.state != "open":
         version = await db.fetchval(GIVE_TO_CUSTOMER, cart_id, customer_id, now)
         return Claimed(cart_id=cart_id, version=version, is_news=True, merged=False)
-    version, capped = await _merge(db, gone_id=cart_id, kept_id=current.id, customer_id=customer_id)
-    return Claimed(cart_id=current.id, version=version, is_news=True, merged=True, capped=capped)
+    both = await _merge(db, gone_id=cart_id, kept_id=current.id, customer_id=customer_id)
+    _check_limits(both)
+    return Claimed(cart_id=current.id, version=both.version, is_news=True, merged=True, capped=both.capped)
 
 
-async def take_to(db: Connection, *, cart_id: UUID, location_id: UUID, delivery_id: UUID, now: datetime) -> None:
-    """The cart goes on at a till: the location opens it, and what had no way to the customer is carried out there."""
-    await db.execute(TAKE_TO, cart_id, location_id, delivery_id, now)
+async def take_to(
+    db: Connection, *, cart_id: UUID, location_id: UUID, delivery_id: UUID, now: datetime
+) -> Taken | None:
+    """The cart goes on at a till: the location opens it, and what had no way to the customer is carried out there.
+
+    ``None`` if it is there already.
+    """
+    row = await db.fetchrow(TAKE_TO, cart_id, location_id, delivery_id, now)
+    return Taken(version=row["version"], customer_id=row["customer_id"]) if row else None
 
 
 async def reopen_cart(db: Connection, *, cart_id: UUID) -> None:
-    """Give a cart back after a failed attempt to pay it, with all of what the customer began meanwhile."""
+    """Give a cart back after a failed attempt to pay it, with all of what the customer began meanwhile.
+
+    Nobody is there to hear that it is too much: nothing is lost, and the cart says so and is not checked out like that.
+    """
     if await db.fetchval(REOPEN_GUESTS, cart_id) is not None:
         return
     customer_id = await db.fetchval(READ_CUSTOMER, cart_id)
@@ -236,8 +289,17 @@ async def _follow(db: Connection, cart: _Found) -> tuple[UUID, int]:
     return cart_id, version
 
 
-async def _merge(db: Connection, *, gone_id: UUID, kept_id: UUID, customer_id: UUID) -> tuple[int, tuple[UUID, ...]]:
+async def _merge(db: Connection, *, gone_id: UUID, kept_id: UUID, customer_id: UUID) -> _Merged:
     row = await db.fetchrow(MOVE_CONTENT, gone_id, kept_id, QUANTITY_MAX, customer_id)
     if row is None:
         raise AssertionError(gone_id)
-    return row["version"], tuple(row["capped"])
+    return msgspec.convert(dict(row), _Merged)
+
+
+def _check_limits(both: _Merged) -> None:
+    if both.lines > LINES_MAX:
+        raise TooManyLines
+    if both.gift_cards > GIFT_CARDS_MAX:
+        raise TooManyGiftCards
+    if both.promotions > PROMOTIONS_MAX:
+        raise TooManyPromotions

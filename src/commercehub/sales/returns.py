@@ -128,6 +128,10 @@ WHERE id = $1 AND state = ANY ($3::text[])
 RETURNING version
 """
 
+GIVE_LESS = """
+UPDATE commercehub.returns SET amount_minor = amount_minor - $2, version = version + 1, changed_at = $3 WHERE id = $1
+"""
+
 COUNT_RECEIVED = """
 WITH given AS (
     SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
@@ -226,6 +230,11 @@ async def move_return(
     return msgspec.structs.replace(
         back, state=to, version=version, location_id=location_id or back.location_id, amount_minor=amount_minor
     )
+
+
+async def give_less(db: Connection, *, return_id: UUID, amount_minor: int, now: datetime) -> None:
+    """A settled return, whose order is locked, gives so much less back: that money never came."""
+    await db.execute(GIVE_LESS, return_id, amount_minor, now)
 
 
 async def count_received(db: Connection, back: Return) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -10,9 +11,12 @@ from asyncpg import Connection
 import inventory
 import payments
 from commercehub import ids
-from commercehub.sales.carts import QUANTITY_MAX, Cart
+from commercehub.sales.cart_gift_cards import GIFT_CARDS_MAX
+from commercehub.sales.carts import LINES_MAX, QUANTITY_MAX, Cart
 from commercehub.sales.pricing import METHODS_WITH_ADDRESS, CartDelivery, CartLine
 from payments.money import Money
+
+CARRIED_OUT: Final = "carry_out"
 
 
 class AddressView(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +70,7 @@ class CartGiftCardView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CartProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """What would stop the cart at checkout."""
+    """What would stop the cart at checkout by whoever reads this; ``line_id`` and ``sku`` if it is about one line."""
 
     code: str
     detail: str
@@ -107,12 +111,14 @@ async def show_cart(
     cart: Cart,
     *,
     clock_offset: timedelta,
+    location_id: UUID | None,
     token: str | None = None,
     merged_into: UUID | None = None,
     capped: Collection[UUID] = (),
 ) -> CartView:
     """The page of a cart, with the stock of its lines read once.
 
+    ``location_id``: where the reader works; what is carried out is carried out of there, or it is not checked out.
     ``capped``: lines that a merge left with fewer than both carts together had.
     """
     levels = await inventory.read_levels(db, skus=sorted({line.sku for line in cart.lines}), clock_offset=clock_offset)
@@ -126,7 +132,7 @@ async def show_cart(
         for line in cart.lines
         if line.id in capped
     ]
-    page = _cart_view(cart, too_many + _problems(cart, levels), token)
+    page = _cart_view(cart, too_many + _problems(cart, levels, location_id), token)
     end = merged_into or cart.merged_into
     return msgspec.structs.replace(
         page,
@@ -229,8 +235,14 @@ def _cart_view(cart: Cart, problems: list[CartProblem], token: str | None) -> Ca
     )
 
 
-def _problems(cart: Cart, levels: Sequence[inventory.Level]) -> list[CartProblem]:
+def _problems(cart: Cart, levels: Sequence[inventory.Level], location_id: UUID | None) -> list[CartProblem]:
     found = []
+    # A cart that was given back may hold more: what the customer began meanwhile is in it too.
+    if len(cart.lines) > LINES_MAX:
+        found.append(CartProblem(code="too_many_lines", detail=f"A cart has {LINES_MAX} lines at most."))
+    if len(cart.gift_cards) > GIFT_CARDS_MAX:
+        detail = f"A cart takes {GIFT_CARDS_MAX} gift cards at most."
+        found.append(CartProblem(code="too_many_gift_cards", detail=detail))
     for line in cart.lines:
         where = {"line_id": ids.show("line", line.id), "sku": line.sku}
         if line.unit_price is None:
@@ -241,6 +253,9 @@ def _problems(cart: Cart, levels: Sequence[inventory.Level]) -> list[CartProblem
         delivery = cart.deliveries[line.delivery_id]
         if delivery.rate is None and delivery.method in METHODS_WITH_ADDRESS:
             detail = f"{delivery.method!r} is not offered in {cart.currency}."
+            found.append(CartProblem(code="delivery_not_offered", detail=detail, **where))
+        if delivery.method == CARRIED_OUT and delivery.location_id != location_id:
+            detail = "It is carried out of a store. Check out there, or choose another way."
             found.append(CartProblem(code="delivery_not_offered", detail=detail, **where))
         available = _available(line, delivery, levels)
         if available < line.quantity:

@@ -203,16 +203,16 @@ async def read_pages(
     contacts = await orders.read_contacts(db, contact_ids=[each for each in wanted if each])
     waiting = [order.id for order in found if order.payment_state in WAITING]
     next_urls = await payments.read_next_urls(db, references=waiting) if waiting else {}
-    covered: dict[UUID, int] = {}
-    for intent in await payments.read_intents(db, references=[order.id for order in found]):
-        covered[intent.reference] = covered.get(intent.reference, 0) + intent.covered_minor
+    balances: dict[UUID, list[payments.Balance]] = {}
+    for balance in await payments.read_balances(db, references=[order.id for order in found]):
+        balances.setdefault(balance.intent.reference, []).append(balance)
     views = [
         show_order(
             order,
             work.get(order.id, ()),
             base_url=base_url,
             next_url=next_urls.get(order.id),
-            due=dues.amount_due(order, covered_minor=covered.get(order.id, 0)),
+            due=dues.amount_due(order, balances.get(order.id, ())),
         )
         for order in found
     ]

@@ -140,21 +140,21 @@ async def _call_off(
     order = msgspec.structs.replace(order, lines=tuple(lines))
     is_off = all(line.cancelled == line.ordered for line in order.lines)
     to = OrderState.CANCELLED if is_off else await shipping.state_without(db, order)
-    intents = await payments.read_intents(db, references=[order.id])
-    is_let_go = await dues.let_go_of_rest(db, order, intents, now=now)
+    balances = await dues.read_balances(db, order)
+    is_let_go = await dues.let_go_of_rest(db, order, balances, now=now)
     changes = [] if is_off and is_let_go else await _free_stock(db, order, drops, now=now)
     order = await move_and_tell(
         db,
         order,
         [*told, *_facts(units, to, reason=reason)],
         to=to,
-        payment_state=order.payment_state,
+        payment_state=dues.state_of(order, balances),
         fulfillment_state=orders.fulfillment_state(order.lines),
         actor=actor,
         changes=changes,
         now=now,
     )
-    return await _give_back(db, order, saved_minor=before - worth(order), reason=reason, actor=actor, now=now)
+    return await _give_back(db, order, balances, saved_minor=before - worth(order), reason=reason, actor=actor, now=now)
 
 
 def _facts(units: Mapping[UUID, int], to: OrderState, *, reason: str) -> list[tuple[str, dict[str, object]]]:
@@ -175,13 +175,19 @@ async def _free_stock(db: Connection, order: Order, drops: Sequence[Drop], *, no
 
 
 async def _give_back(
-    db: Connection, order: Order, *, saved_minor: int, reason: str, actor: Actor, now: datetime
+    db: Connection,
+    order: Order,
+    balances: Sequence[payments.Balance],
+    *,
+    saved_minor: int,
+    reason: str,
+    actor: Actor,
+    now: datetime,
 ) -> Order:
     """Give back what was taken and is not owed any more, out of what the order costs less now."""
     rooms = await payments.read_rooms(db, reference=order.id)
-    taken = sum(room.intent.captured_minor + room.coming_minor for room in rooms)
     left = sum(room.paid_minor for room in rooms) - await payments.read_credited(db, reference=order.id)
-    amount = min(saved_minor, taken - worth(order), left)
+    amount = min(saved_minor, dues.taken(order, balances) - worth(order), left)
     if amount <= 0:
         return order
     sessions = []

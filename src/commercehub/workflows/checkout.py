@@ -369,9 +369,7 @@ async def _audit(db: Connection, drafts: Sequence[_Draft], *, now: datetime) -> 
                 subject=ids.show("ord", draft.order.id),
                 changes={
                     "total": {"amount": draft.order.total, "currency": draft.order.currency},
-                    "tenders": [
-                        {"type": share.tender.type, "amount": share.amount} for share in draft.placing.shares
-                    ],
+                    "tenders": [{"type": share.tender.type, "amount": share.amount} for share in draft.placing.shares],
                 },
                 now=now,
             )

@@ -1,67 +1,85 @@
-"""What has to be taken for an order, and what has to be let go of, now that it costs what it does."""
+"""What has to be taken for an order, what has to be let go of, and what may leave, now that it costs what it does."""
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from asyncpg import Connection
 
 import payments
 from commercehub import ids
 from commercehub.sales import dues
-from commercehub.sales.dues import earned, worth
+from commercehub.sales.dues import amount_due, earned, taken, worth
 from commercehub.sales.orders import Order
-from payments import Kind
+from commercehub.workflows.refusals import PaymentDue
+from payments import Balance, Kind
+
+__all__ = ["amount_due", "begin_captures", "check_secured", "let_go_of_rest", "payment_state", "state_of", "taken"]
+
+CAPTURE_FAILED: Final = "capture_failed"
 
 
-def amount_due(order: Order, intents: Sequence[payments.Intent]) -> int:
-    """What is left to pay, in minor units. What is promised or being asked for is not left to pay."""
-    return dues.amount_due(order, covered_minor=sum(intent.covered_minor for intent in intents))
+async def read_balances(db: Connection, order: Order) -> list[Balance]:
+    """What stands behind an order. The order is locked, or it is only what it was a moment ago."""
+    return await payments.read_balances(db, references=[order.id])
 
 
-def is_secured(order: Order, intents: Sequence[payments.Intent]) -> bool:
-    """Whether all that the order costs is in hand or promised; what is being asked for is neither."""
-    return worth(order) <= sum(intent.authorized_minor - intent.voided_minor for intent in intents)
+def check_secured(order: Order, balances: Sequence[Balance]) -> None:
+    """Raise ``PaymentDue`` unless all that has left is paid for or promised, what leaves now (counted already) included.
+
+    See ``sales.dues`` for what refunds do to it.
+    """
+    missing = dues.missing(order, balances)
+    if missing:
+        raise PaymentDue(missing, order.currency)
 
 
 def payment_state(order: Order, intents: Sequence[payments.Intent]) -> str:
-    """The payment state of an order that costs what it does now."""
+    """The payment state of an order that costs what it does now, but for the alarm of ``state_of``."""
     if not intents:
         return "unpaid" if order.total else "paid"
     return payments.payment_state(intents, due_minor=worth(order))
 
 
-async def begin_captures(db: Connection, order: Order, intents: Sequence[payments.Intent], *, now: datetime) -> int:
-    """Write down the captures that take what has been earned by now; returns how much, in minor units."""
-    under_way = await payments.read_under_way(db, intent_ids=[intent.id for intent in intents])
-    due = earned(order) - sum(intent.captured_minor + under_way.get((intent.id, Kind.CAPTURE), 0) for intent in intents)
+def state_of(order: Order, balances: Sequence[Balance]) -> str:
+    """The payment state of an order: ``capture_failed`` as long as it is, else what its tenders say."""
+    if dues.is_capture_failed(order, balances):
+        return CAPTURE_FAILED
+    return payment_state(order, [each.intent for each in balances])
+
+
+async def begin_captures(db: Connection, order: Order, balances: Sequence[Balance], *, now: datetime) -> int:
+    """Write down the captures that take what has been earned by now; returns how much, in minor units.
+
+    A tender by which it was refused already is asked last.
+    """
+    due = earned(order) - taken(order, balances)
     wanted = []
-    for intent in intents:
-        held = intent.authorized_minor - intent.captured_minor - intent.voided_minor
-        held -= under_way.get((intent.id, Kind.CAPTURE), 0) + under_way.get((intent.id, Kind.VOID), 0)
-        amount = min(held, due)
-        if intent.processor is not None and amount > 0:
-            wanted.append((ids.new(), intent.id, Kind.CAPTURE, amount))
+    for each in sorted(balances, key=lambda balance: balance.capture_refused):
+        amount = min(each.held_minor, due)
+        if each.intent.processor is not None and amount > 0:
+            wanted.append((ids.new(), each.intent.id, Kind.CAPTURE, amount))
             due -= amount
     if wanted:
         await payments.begin(db, wanted, now=now)
     return sum(amount for _, _, _, amount in wanted)
 
 
-async def let_go_of_rest(db: Connection, order: Order, intents: Sequence[payments.Intent], *, now: datetime) -> bool:
+async def let_go_of_rest(db: Connection, order: Order, balances: Sequence[Balance], *, now: datetime) -> bool:
     """Write down voids of what processors still hold once nothing more will be taken; whether any was.
 
     A void lets go of all that is held: while a capture is under way it has to wait.
     """
-    under_way = await payments.read_under_way(db, intent_ids=[intent.id for intent in intents])
-    taken = sum(intent.captured_minor + under_way.get((intent.id, Kind.CAPTURE), 0) for intent in intents)
-    if taken < worth(order):
+    if taken(order, balances) < worth(order):
         return False
-    wanted = []
-    for intent in intents:
-        held = intent.authorized_minor - intent.captured_minor - intent.voided_minor
-        is_busy = any(under_way.get((intent.id, kind), 0) for kind in (Kind.CAPTURE, Kind.VOID))
-        if intent.processor is not None and held > 0 and not is_busy:
-            wanted.append((ids.new(), intent.id, Kind.VOID, held))
+    wanted = [
+        (ids.new(), each.intent.id, Kind.VOID, each.held_minor)
+        for each in balances
+        if each.intent.processor is not None
+        and each.held_minor > 0
+        and not each.capturing_minor
+        and not each.voiding_minor
+    ]
     if wanted:
         await payments.begin(db, wanted, now=now)
     return bool(wanted)

@@ -10,6 +10,7 @@ from asyncpg import Connection
 
 from commercehub import auth
 from commercehub.auth import Principal
+from commercehub.events import Actor
 from commercehub.sales import carts, handoffs
 from commercehub.sales.carts import Cart, Owner
 from commercehub.sales.errors import CartNotFound
@@ -57,17 +58,30 @@ def code_hash(code: str) -> bytes:
     return auth.digest("handoff:" + code.upper().replace("-", "").replace(" ", ""))
 
 
-async def hand_off(db: Connection, *, cart_id: UUID, owner: Owner, secret: str, now: datetime) -> datetime:
+async def hand_off(
+    db: Connection, *, cart_id: UUID, owner: Owner, secret: str, actor: Actor, now: datetime
+) -> datetime:
     """From now on a code opens the cart in another channel, once; returns until when, which the code follows from.
 
     ``CartNotFound``, or ``CartClosed`` where there is nothing to go on with.
     """
+    # Locked: whoever claims it meanwhile ends this code too.
+    await carts.lock_carts(db, cart_ids=[cart_id])
     cart = await carts.read_cart(db, cart_id=cart_id, owner=owner)
     if cart.state != "open":
         raise await carts.find_order_of(db, cart_id=cart_id, owner=owner)
     ends_at = now + handoffs.OPENS_FOR
     hashed = code_hash(handoff_code(secret, cart_id, ends_at))
     await handoffs.offer_handoff(db, code_hash=hashed, cart_id=cart_id, ends_at=ends_at, now=now)
+    await claiming.tell(
+        db,
+        "cart.handed_off",
+        cart_id=cart_id,
+        customer_id=cart.customer_id,
+        version=cart.version,
+        actor=actor,
+        now=now,
+    )
     return ends_at
 
 
@@ -75,18 +89,21 @@ async def resume(db: Connection, *, code: str, through: Principal, secret: str, 
     """Go on with the very same cart in the caller's channel. ``CartNotFound`` for a code that opens nothing.
 
     At a till it is the till's from now on; a customer makes a guest's cart theirs, which may merge it into the one they
-    have open; a publishable key gets a token. Whoever had the cart open has it open still.
+    have open, and nobody else has it open by a token then; a publishable key gets a token.
     """
     hashed = code_hash(code)
     cart_id = await handoffs.find_handoff(db, code_hash=hashed, now=now)
     merged, capped = False, tuple[UUID, ...]()
     if through.customer_id is not None:
         claimed = await claiming.claim(
-            db, cart_id=cart_id, customer_id=through.customer_id, right=Owner(), through=through, now=now
+            db,
+            cart_id=cart_id,
+            customer_id=through.customer_id,
+            right=Owner(),
+            through=through,
+            now=now,
+            code_hash=hashed,
         )
-        # A code of a cart that was merged is gone with it.
-        if not claimed.merged:
-            await handoffs.use_handoff(db, code_hash=hashed, now=now)
         cart_id, merged, capped = claimed.cart_id, claimed.merged, claimed.capped
     else:
         locked = await carts.lock_carts(db, cart_ids=[cart_id])
@@ -95,6 +112,16 @@ async def resume(db: Connection, *, code: str, through: Principal, secret: str, 
         await handoffs.use_handoff(db, code_hash=hashed, now=now)
         await claiming.go_on_at(db, cart_id=cart_id, through=through, now=now)
     cart = await carts.read_cart(db, cart_id=cart_id, owner=Owner())
+    if through.customer_id is None:
+        await claiming.tell(
+            db,
+            "cart.resumed",
+            cart_id=cart.id,
+            customer_id=cart.customer_id,
+            version=cart.version,
+            actor=through.as_actor(),
+            now=now,
+        )
     token = None
     if through.is_publishable:
         token = cart_token(secret, cart.id, serial=cart.token_serial)

@@ -97,8 +97,6 @@ def _units(books: OrderBooks) -> Iterator[Difference]:
         off = line.ordered - gone - waiting.get(line.id, 0) if is_placed else 0
         yield "O3 what is fulfilled has left", line.id, gone, line.fulfilled
         yield "O3 what nobody works for is called off", line.id, off, line.cancelled
-        most = min(line.returned, line.fulfilled)
-        yield "R1 no more is returned than was fulfilled", line.id, most, line.returned
     lines = {line.id for line in order.lines}
     for line_id in (left.keys() | waiting.keys()) - lines:
         yield "O2 work is about the order's lines", line_id, 0, left[line_id] + waiting[line_id]
@@ -174,7 +172,9 @@ def _money(books: OrderBooks) -> Iterator[Difference]:
     order = books.order
     intents = [each.intent for each in books.tenders]
     captured = sum(intent.captured_minor for intent in intents)
-    yield "M5 no more is taken than the order costs", "", min(captured, order.total), captured
+    # What was given back of an order that goes on is paid anew.
+    kept = captured - sum(each.intent.refunded_minor + each.refunding_minor for each in books.tenders)
+    yield "M5 no more is taken than the order costs", "", min(kept, order.total), kept
     # One by which a capture was refused is told until another succeeds.
     if order.payment_state != CAPTURE_FAILED or not any(each.capture_refused for each in books.tenders):
         derived = "unpaid" if order.state is OrderState.FAILED else dues.payment_state(order, intents)
@@ -255,9 +255,11 @@ def _walk(books: OrderBooks, steps: str) -> Iterator[Difference]:
     for step in steps.split():
         work_id, _, to = step.partition(">")
         before = stands.setdefault(work_id, State.OPEN.value)
-        if work_id not in kinds or to not in WORK_MOVES[kinds[work_id]].get(State(before), ()):
+        if work_id in kinds and to not in WORK_MOVES[kinds[work_id]].get(State(before), ()):
             yield "O1 work goes step by step", work_id, before, f"{before} then {to}"
         stands[work_id] = to
+    for work_id in stands.keys() - kinds.keys():
+        yield "O1 the timeline tells of the order's own work", work_id, 0, 1
     for work in books.work:
         told = stands.get(ids.show("ful", work.id), State.OPEN.value)
         if work.state is State.CANCELLED and State.CANCELLED in WORK_MOVES[work.kind][State(told)]:

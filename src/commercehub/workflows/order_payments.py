@@ -19,8 +19,9 @@ from commercehub.events import SYSTEM, Actor
 from commercehub.idempotency import Claim, Stored, Underway
 from commercehub.sales import orders
 from commercehub.sales.carts import Owner
+from commercehub.sales.dues import worth
 from commercehub.sales.orders import Order, OrderState
-from commercehub.workflows import dues, inquiries, stored_values
+from commercehub.workflows import dues, inquiries, refunds, stored_values
 from commercehub.workflows.announcing import move_and_tell
 from commercehub.workflows.drawers import find_drawer
 from commercehub.workflows.inquiries import Heard
@@ -33,6 +34,8 @@ from payments.processors import Processor
 PAYABLE: Final = frozenset({OrderState.PLACED, OrderState.IN_FULFILLMENT, OrderState.COMPLETED})
 NEVER_PLACED: Final = frozenset({OrderState.AWAITING_PAYMENT, OrderState.PAYMENT_UNKNOWN, OrderState.FAILED})
 FAILED_STATUS: Final = 402
+PAID_TOO_MUCH: Final = "paid_too_much"
+WAITING: Final = frozenset({IntentState.PENDING, IntentState.UNKNOWN})
 ROUNDS_MAX: Final = 4
 """How often a payment is tried anew because a gift card was spent, or a drawer closed, under it."""
 
@@ -73,8 +76,7 @@ async def check_payable(db: Connection, *, order_id: UUID, owner: Owner) -> tupl
 
 
 async def _due(db: Connection, order: Order) -> int:
-    intents = await payments.read_intents(db, references=[order.id])
-    due = dues.amount_due(order, intents)
+    due = dues.amount_due(order, await dues.read_balances(db, order))
     if order.state not in PAYABLE or due == 0:
         raise NothingDue
     return due
@@ -132,9 +134,9 @@ async def _page(
     db: Connection, order: Order, *, render: Render, next_url: str | None = None, change: int | None = None
 ) -> str:
     work = await fulfillment.read_fulfillments_of(db, references=[order.id])
-    intents = await payments.read_intents(db, references=[order.id])
+    balances = await dues.read_balances(db, order)
     shown = order if change is None else msgspec.structs.replace(order, change=change)
-    return render.order(shown, work, next_url, due=dues.amount_due(order, intents))
+    return render.order(shown, work, next_url, due=dues.amount_due(order, balances))
 
 
 async def _begin(
@@ -169,16 +171,17 @@ async def _begin(
     return Waiting(operation)
 
 
-async def _audit(
-    db: Connection, wanted: OrderPayment, shares: Sequence[Share], order: Order, *, now: datetime
-) -> None:
+async def _audit(db: Connection, wanted: OrderPayment, shares: Sequence[Share], order: Order, *, now: datetime) -> None:
     if wanted.audited_as is not None:
         await auth.write_audit(
             db,
             actor=wanted.actor,
             action=wanted.audited_as,
             subject=ids.show("ord", order.id),
-            changes={"currency": order.currency, "tenders": [{"type": share.tender.type, "amount": share.amount} for share in shares]},
+            changes={
+                "currency": order.currency,
+                "tenders": [{"type": share.tender.type, "amount": share.amount} for share in shares],
+            },
             now=now,
         )
 
@@ -206,9 +209,7 @@ async def _open(
     db: Connection, wanted: OrderPayment, order: Order, shares: Sequence[Share], *, now: datetime
 ) -> list[payments.NewIntent]:
     is_remote = any(share.tender.is_remote for share in shares)
-    if is_remote and len(shares) > 1 and await _pending_local(db, order.id):
-        # What waits for one processor is told from what waits for another by there being one at a time.
-        raise PaymentUnderWay
+    await _check_none_is_crossed(db, order, is_remote=is_remote, is_mixed=is_remote and len(shares) > 1)
     session_id = await find_drawer(
         db,
         actor=wanted.actor,
@@ -283,12 +284,56 @@ async def _take(db: Connection, order: Order, intent: payments.Intent, *, now: d
     elif local:
         await payments.settle_local(db, [(each, ids.new()) for each in local], now=now)
         facts += [("payment.captured", {"amount": _money(each, order), "tender": each.tender}) for each in local]
-    intents = await payments.read_intents(db, references=[order.id])
-    if await dues.begin_captures(db, order, intents, now=now):
+    balances = await dues.read_balances(db, order)
+    if await dues.begin_captures(db, order, balances, now=now):
         facts.append(("payment.capture_begun", {}))
-    if await dues.let_go_of_rest(db, order, intents, now=now):
+        balances = await dues.read_balances(db, order)
+    if await dues.let_go_of_rest(db, order, balances, now=now):
         facts.append(("payment.void_begun", {}))
-    return await _tell(db, order, facts, actor=SYSTEM, now=now)
+    order = await _tell(db, order, facts, actor=SYSTEM, now=now)
+    if order.state is OrderState.CANCELLED or not local:
+        return order
+    return await _give_surplus_back(db, order, balances, local, now=now)
+
+
+async def _give_surplus_back(
+    db: Connection,
+    order: Order,
+    balances: Sequence[payments.Balance],
+    local: Sequence[payments.Intent],
+    *,
+    now: datetime,
+) -> Order:
+    """Give back what was settled beyond what the order costs by now: some of it was called off meanwhile.
+
+    Cash from the drawer that it lies in, or from the safe once that is counted.
+    """
+    surplus = dues.taken(order, balances) - worth(order)
+    if surplus <= 0:
+        return order
+    drawers = [each.session_id for each in local if each.session_id is not None]
+    still_open = await payments.share_sessions(db, session_ids=drawers[:1]) if drawers else []
+    return await refunds.give_back(
+        db,
+        order,
+        amount_minor=surplus,
+        reason=PAID_TOO_MUCH,
+        actor=SYSTEM,
+        now=now,
+        session_id=still_open[0] if still_open else None,
+    )
+
+
+async def _check_none_is_crossed(db: Connection, order: Order, *, is_remote: bool, is_mixed: bool) -> None:
+    """Raise ``PaymentUnderWay`` where a payment could settle, or drop, what waits with another.
+
+    What waits with a processor's answer is told from the rest of the order by there being no other to wait for: while a
+    mix of tenders waits nothing else may begin to, and a mix has to wait until nothing does.
+    """
+    intents = await payments.read_intents(db, references=[order.id])
+    waiting = [each for each in intents if each.state in WAITING]
+    if (is_mixed and waiting) or (is_remote and any(each.processor is None for each in waiting)):
+        raise PaymentUnderWay
 
 
 async def _pending_local(db: Connection, order_id: UUID) -> list[payments.Intent]:
@@ -301,13 +346,12 @@ def _money(intent: payments.Intent | payments.NewIntent, order: Order) -> dict[s
 
 
 async def _tell(db: Connection, order: Order, facts: Facts, *, actor: Actor, now: datetime) -> Order:
-    intents = await payments.read_intents(db, references=[order.id])
     return await move_and_tell(
         db,
         order,
         facts,
         to=order.state,
-        payment_state=dues.payment_state(order, intents),
+        payment_state=dues.state_of(order, await dues.read_balances(db, order)),
         fulfillment_state=order.fulfillment_state,
         actor=actor,
         now=now,

@@ -135,13 +135,12 @@ async def _hear_late(db: Connection, heard: Heard, *, order_id: UUID, now: datet
         word = "payment.came_late"
         log.warning(word, order_id=ids.show("ord", order_id), intent_id=str(unwanted.id))
     told = [(word, {"amount": {"amount": intent.amount_minor, "currency": order.currency}})]
-    intents = await payments.read_intents(db, references=[order_id])
     return await move_and_tell(
         db,
         order,
         told,
         to=order.state,
-        payment_state=dues.payment_state(order, intents),
+        payment_state=dues.state_of(order, await dues.read_balances(db, order)),
         fulfillment_state=order.fulfillment_state,
         actor=SYSTEM,
         now=now,
@@ -162,15 +161,15 @@ async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now
         now=now,
     )
     # After the stock: the lock order is stock, then gift cards, then drawers.
-    intents = [intent]
+    balances = [payments.Balance(intent=intent)]
     if intent.amount_minor != order.total:
         intents = await payments.read_intents(db, references=[order.id])
         local = [each for each in intents if each.processor is None]
         await payments.settle_local(db, [(each, ids.new()) for each in local], now=now)
-        intents = await payments.read_intents(db, references=[order.id])
+        balances = await dues.read_balances(db, order)
     if gone:
         order = await fulfil_units(db, order, {hold.line_id: hold.quantity for hold in gone})
-        await begin_captures(db, order, intents, now=now)
+        await begin_captures(db, order, balances, now=now)
     sources = [
         fulfillment.Allocation(line_id=hold.line_id, sku=hold.sku, location_id=hold.location_id, quantity=hold.quantity)
         for hold in holds
@@ -183,14 +182,14 @@ async def _succeed(db: Connection, order: Order, intent: payments.Intent, *, now
         order,
         [("order.placed", {"total": {"amount": order.total, "currency": order.currency}})],
         to=OrderState.PLACED if work else OrderState.COMPLETED,
-        payment_state=dues.payment_state(order, intents),
+        payment_state=dues.state_of(order, balances),
         fulfillment_state=orders.fulfillment_state(order.lines),
         # Whoever hears of it: it was placed by who checked out, where they did.
         actor=Actor(name=order.placed_by, channel=order.channel, location_id=order.location_id),
         changes=changes,
         now=now,
     )
-    stored = Stored(201, render.order(order, work, None, due=dues.amount_due(order, intents)))
+    stored = Stored(201, render.order(order, work, None, due=dues.amount_due(order, balances)))
     await idempotency.settle(db, [(order.id, stored)])
     return stored
 
@@ -246,6 +245,11 @@ def work_for(
 async def fulfil_units(db: Connection, order: Order, units: Mapping[UUID, int]) -> Order:
     """Count units that have left towards the customer; returns the order with them counted."""
     await orders.count_units(db, order_id=order.id, fulfilled=units, cancelled={})
+    return with_fulfilled(order, units)
+
+
+def with_fulfilled(order: Order, units: Mapping[UUID, int]) -> Order:
+    """The order as it is once these units have left, too. Pure."""
     lines = tuple(replace(line, fulfilled=line.fulfilled + units.get(line.id, 0)) for line in order.lines)
     return replace(order, lines=lines)
 
@@ -326,10 +330,11 @@ async def resolve_due(database: Database, processor_by_name: Mapping[str, Proces
 
 
 async def retry_refused(database: Database, processor_by_name: Mapping[str, Processor], *, render: Render) -> int:
-    """Try captures and voids anew that were refused a while ago; returns how many orders were looked at.
+    """Try captures, voids and refunds anew that were refused a while ago; returns how many were looked at.
 
     A refusal is final for its key, so each try is an operation of its own. What is earned by then is captured; an
-    order that is cancelled or failed has its payment voided. After ``payments.unsettled.TRIES_MAX`` it is for a person.
+    order that is cancelled or failed has its payment voided; a refund goes back over the same tender, unless somebody
+    gave back over it since. After ``payments.unsettled.TRIES_MAX`` it is for a person.
     """
 
     async def find(db: Connection, now: datetime) -> list[payments.Refused]:
@@ -337,59 +342,78 @@ async def retry_refused(database: Database, processor_by_name: Mapping[str, Proc
 
     refused = await database.transaction(find)
     for each in refused:
-        await database.transaction(_trying_anew(each))
-        await resolve_order(database, processor_by_name, order_id=each.reference, render=render)
+        try:
+            await database.transaction(_trying_anew(each))
+            await resolve_order(database, processor_by_name, order_id=each.reference, render=render)
+        except Exception:
+            # One that cannot be tried must not keep the others; it comes up again in its turn.
+            log.exception("payment.not_tried_anew", intent_id=str(each.intent_id), kind=each.kind)
     return len(refused)
 
 
 def _trying_anew(refused: payments.Refused) -> Work[None]:
     async def work(db: Connection, now: datetime) -> None:
         order = await orders.lock_order(db, order_id=refused.reference)
-        intents = await payments.read_intents(db, references=[order.id])
-        under_way = await payments.read_under_way(db, intent_ids=[intent.id for intent in intents])
-        if under_way:
+        if await payments.open_operation_ids(db, reference=order.id):
             return  # somebody else was faster
-        if refused.kind == payments.Kind.CAPTURE:
-            await begin_captures(db, order, intents, now=now)
+        if refused.refund_id is not None:
+            await _give_back_anew(db, order, refused.refund_id, now=now)
+        elif refused.kind == payments.Kind.CAPTURE:
+            await begin_captures(db, order, await dues.read_balances(db, order), now=now)
         elif order.state in GIVEN_BACK:
             await payments.begin(db, [(ids.new(), refused.intent_id, payments.Kind.VOID, refused.left_minor)], now=now)
 
     return work
 
 
+async def _give_back_anew(db: Connection, order: Order, refund_id: UUID, *, now: datetime) -> None:
+    amount = await payments.begin_refund_anew(db, refund_id=refund_id, new_id=ids.new(), now=now)
+    if not amount:
+        return
+    await move_and_tell(
+        db,
+        order,
+        [("payment.refund_begun", {"amount": {"amount": amount, "currency": order.currency}})],
+        to=order.state,
+        payment_state=order.payment_state,
+        fulfillment_state=order.fulfillment_state,
+        actor=SYSTEM,
+        now=now,
+    )
+
+
 async def book(db: Connection, fact: payments.Fact, *, order_id: UUID, now: datetime) -> None:
-    """Book what became of a capture, a void or a refund. A capture that fails never undoes the parcel."""
+    """Book what became of a capture, a void or a refund. A capture that fails never undoes the parcel.
+
+    Whatever is refused is told, logged as an error, and tried anew by ``retry_refused``.
+    """
     order = await orders.lock_order(db, order_id=order_id)
     recorded = await payments.record(db, [fact], now=now)
     if not recorded or fact.state not in payments.FINAL:
         return
     result = recorded[0]
-    intents = await payments.read_intents(db, references=[order_id])
     succeeded = fact.state is payments.OperationState.SUCCEEDED
-    is_capture = result.kind is payments.Kind.CAPTURE
     changes = []
     if result.kind is payments.Kind.VOID and succeeded and order.state is OrderState.CANCELLED:
         holds = await inventory.read_holds(db, reference=order_id)
         changes = await inventory.void(db, [(order_id, hold) for hold in holds], now=now)
-    state = dues.payment_state(order, intents)
-    if is_capture and not succeeded:
-        state = "capture_failed"
-        log.error("payment.capture_failed", order_id=ids.show("ord", order_id), decline_code=fact.decline_code)
-    is_let_go = is_capture and succeeded and await dues.let_go_of_rest(db, order, intents, now=now)
     word = {"capture": "captured", "void": "voided", "refund": "refunded"}[result.kind]
+    what = f"payment.{word if succeeded else result.kind + '_failed'}"
+    if not succeeded:
+        log.error(what, order_id=ids.show("ord", order_id), decline_code=fact.decline_code)
+    balances = await dues.read_balances(db, order)
+    is_capture = result.kind is payments.Kind.CAPTURE
+    is_let_go = is_capture and succeeded and await dues.let_go_of_rest(db, order, balances, now=now)
     await move_and_tell(
         db,
         order,
         [
-            (
-                f"payment.{word if succeeded else result.kind + '_failed'}",
-                {"amount": {"amount": result.amount_minor, "currency": order.currency}},
-            ),
+            (what, {"amount": {"amount": result.amount_minor, "currency": order.currency}}),
             *(await refunds.begin_owed(db, order, now=now) if succeeded else ()),
             *([("payment.void_begun", {})] if is_let_go else ()),
         ],
         to=order.state,
-        payment_state=state,
+        payment_state=dues.state_of(order, balances),
         fulfillment_state=order.fulfillment_state,
         actor=SYSTEM,
         changes=changes,

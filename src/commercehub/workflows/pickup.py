@@ -10,15 +10,13 @@ from asyncpg import Connection
 
 import fulfillment
 import inventory
-import payments
 from commercehub import auth, ids
 from commercehub.database import Database, Work
 from commercehub.events import SYSTEM
 from commercehub.sales import orders
 from commercehub.sales.orders import Order
-from commercehub.workflows import cancellation, dues, messages, shipping
+from commercehub.workflows import cancellation, messages, shipping
 from commercehub.workflows.announcing import move_and_tell
-from commercehub.workflows.refusals import PaymentDue
 from commercehub.workflows.shipping import Step
 from fulfillment import Fulfillment, State
 
@@ -53,14 +51,11 @@ async def hand_over(
     """The customer has it, who had the code: stock falls, what it costs is captured, the order may be completed.
 
     ``TooManyAttempts`` where too many codes were tried on it, ``WrongPickupCode`` (see ``note_wrong_code``), or
-    ``PaymentDue`` where the order is not paid.
+    ``PaymentDue`` where it is not paid for (see ``shipping.let_leave``).
     """
     await auth.check_attempts(db, kind=ATTEMPT, subject=str(work.id), now=now)
     code_hash = fulfillment.hash_of_code(secret, work.id, code)
     await fulfillment.check_code(db, fulfillment_id=work.id, code_hash=code_hash)
-    intents = await payments.read_intents(db, references=[order.id])
-    if not dues.is_secured(order, intents):
-        raise PaymentDue(dues.amount_due(order, intents), order.currency)
     order, changes = await shipping.let_leave(db, step, order, work, now=now)
     to = await shipping.state_without(db, order, work)
     return await shipping.take_step(db, step, order, work, to=to, now=now, changes=changes)

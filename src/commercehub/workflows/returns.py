@@ -67,11 +67,11 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counter(msgspec.Struct, frozen=True, kw_only=True):
-    """Where goods come back and money goes out. ``session_id``: the drawer that cash comes from, else it is the safe."""
+    """Where goods come back and money goes out. ``till``: where cash is given from, ``None`` for the safe."""
 
     location_id: UUID
     actor: Actor
-    session_id: UUID | None = None
+    till: refunds.Counter | None = None
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,17 +181,17 @@ async def receive(
 async def settle(
     db: Connection, order: Order, back: Return, counter: Counter, *, now: datetime
 ) -> tuple[Order, Return]:
-    """What came back is paid for: over the tenders, or as credit. Never more than what was paid and is not given back.
+    """What came back is paid for: over the tenders, or as credit. Never more than what was paid for what was handed over.
 
     A return that is refunded is settled again where a processor refused its refund: that part is tried anew. Anything
-    else out of turn is ``ReturnNotInTurn``.
+    else out of turn is ``ReturnNotInTurn``. For cash, what ``refunds.find_drawer`` refuses.
     """
     if back.state is ReturnState.REFUNDED:
         return await _try_again(db, order, back, counter, now=now), back
     to = ReturnState.CLOSED if back.resolution == STORE_CREDIT else ReturnState.REFUNDED
     returns.check_move(back, to)
     wanted = sum(line.amount_minor for line in back.lines)
-    amount = min(wanted, await refunds.refundable(db, order_id=order.id))
+    amount = min(wanted, await refunds.refundable_for_goods(db, order))
     if amount > 0 and back.resolution == STORE_CREDIT:
         order = await refunds.give_credit(
             db, order, amount_minor=amount, reason=REASON, actor=counter.actor, cause=back.id, now=now
@@ -217,8 +217,8 @@ async def preview(db: Connection, order: Order, back: Return) -> Preview:
         line.line_id: line.amount_minor if has_come else returns.worth(order, lines[line.line_id], line.quantity)
         for line in back.lines
     }
-    rooms = await payments.read_rooms(db, reference=order.id)
-    left = await refunds.refundable(db, order_id=order.id)
+    rooms = await refunds.read_rooms(db, order_id=order.id)
+    left = await refunds.refundable_for_goods(db, order)
     amount = back.amount_minor if back.amount_minor is not None else max(0, min(left, sum(amounts.values())))
     is_credit = back.resolution == STORE_CREDIT or back.amount_minor is not None
     return Preview(
@@ -226,18 +226,6 @@ async def preview(db: Connection, order: Order, back: Return) -> Preview:
         amount_minor=amount,
         parts=() if is_credit else tuple(payments.spread(rooms, amount)),
     )
-
-
-async def find_drawer(db: Connection, *, register_id: UUID | None, location_id: UUID, currency: str) -> UUID | None:
-    """The drawer that cash is given back from: the register's, else the only open one there, else none (the safe).
-
-    ``RegisterNotFound`` or ``NoOpenSession`` for a register that stands elsewhere or is closed.
-    """
-    found = await payments.find_sessions(db, register_id=register_id, location_id=location_id, currency=currency)
-    if register_id is not None and not found:
-        await payments.read_register(db, register_id=register_id, location_id=location_id)
-        raise payments.NoOpenSession
-    return found[0] if len(found) == 1 else None
 
 
 async def check_place(db: Connection, location_id: UUID) -> None:
@@ -313,7 +301,7 @@ async def _give_back(
         amount_minor=amount,
         reason=REASON,
         actor=counter.actor,
-        session_id=counter.session_id,
+        counter=counter.till,
         cause=back.id,
         now=now,
     )
@@ -325,7 +313,10 @@ async def _try_again(db: Connection, order: Order, back: Return, counter: Counte
     missing = (back.amount_minor or 0) - given
     if missing <= 0:
         raise ReturnNotInTurn(back.state, ReturnState.REFUNDED, [])
-    return await _give_back(db, order, back, counter, missing, now=now)
+    amount = min(missing, await refunds.refundable_for_goods(db, order))
+    if amount <= 0:
+        raise payments.NothingToRefund
+    return await _give_back(db, order, back, counter, amount, now=now)
 
 
 async def _tell(

@@ -9,7 +9,6 @@ from asyncpg import Connection
 
 import fulfillment
 import inventory
-import payments
 from commercehub import ids
 from commercehub.events import Actor
 from commercehub.sales import orders
@@ -82,9 +81,12 @@ async def ship(
     tracking_number: str | None,
     now: datetime,
 ) -> Fulfillment:
-    """The parcels have left: stock falls, and the capture of what they cost is written down in the same transaction."""
-    await fulfillment.write_tracking(db, fulfillment_id=work.id, carrier=carrier, tracking_number=tracking_number)
+    """The parcels have left: stock falls, and the capture of what they cost is written down in the same transaction.
+
+    ``PaymentDue`` where they are not paid for, see ``let_leave``.
+    """
     order, changes = await let_leave(db, step, order, work, now=now)
+    await fulfillment.write_tracking(db, fulfillment_id=work.id, carrier=carrier, tracking_number=tracking_number)
     return await take_step(
         db,
         step,
@@ -107,7 +109,14 @@ async def deliver(db: Connection, step: Step, order: Order, work: Fulfillment, *
 async def let_leave(
     db: Connection, step: Step, order: Order, work: Fulfillment, *, now: datetime
 ) -> tuple[Order, list[inventory.Change]]:
-    """The goods are not ours any more: stock falls, and a capture takes what they cost; with the positions changed."""
+    """The goods are not ours any more: stock falls, and a capture takes what they cost; with the positions changed.
+
+    ``PaymentDue``, before anything leaves, where their price is neither in hand nor promised. A capture that fails
+    later never undoes the parcel, but no further one leaves upon what is left of that promise.
+    """
+    units = {line.line_id: line.quantity for line in work.lines}
+    balances = await dues.read_balances(db, order)
+    dues.check_secured(payment_results.with_fulfilled(order, units), balances)
     changes = await inventory.post(
         db,
         [(order.id, hold) for hold in holds_of(work)],
@@ -116,9 +125,8 @@ async def let_leave(
         channel=step.actor.channel,
         now=now,
     )
-    order = await payment_results.fulfil_units(db, order, {line.line_id: line.quantity for line in work.lines})
-    intents = await payments.read_intents(db, references=[order.id])
-    await dues.begin_captures(db, order, intents, now=now)
+    order = await payment_results.fulfil_units(db, order, units)
+    await dues.begin_captures(db, order, balances, now=now)
     return order, changes
 
 

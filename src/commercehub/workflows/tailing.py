@@ -16,6 +16,7 @@ from commercehub import events
 from commercehub.auth import Keyring
 from commercehub.database import Database, DatabaseUnavailable
 from commercehub.events import Position, Told
+from commercehub.sales.catalog import folded
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class TooManyListeners(Exception):
 
 
 class Listener:
-    """Somebody who waits for news: of some SKUs' stock, or of an order; of what comes ``after`` a position.
+    """Somebody who waits for news: of some SKUs' stock, whatever their case, or of an order; ``after`` a position.
 
     ``queue`` holds what has been told and not been taken; ``None`` in it is the end. ``was_slow``, ``was_reset``: why.
     """
@@ -57,7 +58,7 @@ class Listener:
         after: Position = events.BEGINNING,
     ) -> None:
         self.caller = caller
-        self.skus = frozenset(skus)
+        self.skus = frozenset(folded(sku) for sku in skus)
         self.order_id = order_id
         self.after = after
         self.queue: asyncio.Queue[Told | None] = asyncio.Queue(BEHIND_MAX)
@@ -68,7 +69,7 @@ class Listener:
         """Whether a piece of news is for this listener."""
         if self.order_id is not None:
             return told.order_id == self.order_id
-        return bool(told.body) and told.body["sku"] in self.skus
+        return bool(told.body) and folded(told.body["sku"]) in self.skus
 
     def tell(self, told: Told) -> None:
         """Hand on a piece of news."""
@@ -208,7 +209,7 @@ class Tailer:
 
     def _whom(self, told: Told) -> list[Listener]:
         if told.body:
-            return list(self._by_sku.get(told.body["sku"], ()))
+            return list(self._by_sku.get(folded(told.body["sku"]), ()))
         return list(self._by_order.get(told.order_id, ())) if told.order_id is not None else []
 
     async def _come_to(self) -> None:

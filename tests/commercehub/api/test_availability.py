@@ -296,3 +296,16 @@ async def test_what_nobody_sells_is_not_received(warehouse: Channel, world: Worl
     answer = await warehouse.post("/v1/stock/receipts", body)
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_variant")
     assert answer.json()["errors"][0]["pointer"] == "/lines/0/sku"
+
+
+async def test_a_sku_is_found_whatever_its_case_as_a_cart_finds_it(app: Channel, channels: Channels) -> None:
+    sku, place = await channels.product({"DC1": 5, "S1": 3}), await channels.location("S1")
+    low = sku.lower()
+    assert low != sku
+    for found in (
+        await app.ok("GET", f"/v1/availability?sku={low}"),
+        await app.ok("GET", f"/v1/availability?sku={low}&sku={sku}"),
+        await app.ok("POST", "/v1/availability/query", {"skus": [low]}),
+    ):
+        assert [(each["sku"], each["available_to_ship"]) for each in found["data"]] == [(sku, 8)]
+    assert _by_place(await app.ok("GET", f"/v1/availability?sku={low}&location_id={place}")) == {place: 3}

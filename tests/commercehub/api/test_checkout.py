@@ -1,5 +1,6 @@
 """What is wrong with a checkout is told in an order that gives nothing away."""
 
+import uuid
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from commercehub import ids
 from tests.client import Channel, Channels
 from tests.commercehub.api.conftest import CARD
+from tests.commercehub.api.people import shift
 
 
 def _code(answer: httpx.Response) -> tuple[int, str]:
@@ -95,3 +97,33 @@ async def test_a_payer_who_has_to_act_is_told_where(app: Channel, channels: Chan
         order["id"],
         "awaiting_payment",
     )
+
+
+async def test_an_earlier_answer_is_not_for_whoever_has_the_same_key_and_no_token(
+    app: Channel, channels: Channels
+) -> None:
+    cart, key = await app.cart({"sku": await channels.product({"DC1": 1})}, ship=True), str(uuid.uuid4())
+    first = await app.check_out(cart, CARD, key=key)
+    assert first.status_code == 201
+    assert _code(await app.check_out({**cart, "token": "0" * 64}, CARD, key=key)) == (404, "not_found")
+    again = await app.check_out(cart, CARD, key=key)
+    assert (again.content, again.headers["Idempotent-Replayed"]) == (first.content, "true")
+
+
+async def test_who_sells_in_their_own_name_is_in_the_audit_log(till: Channel, channels: Channels, drawer: str) -> None:
+    sku = await channels.product({"S1": 2}, price=1_000, tax_class="exempt")
+    cashier = await shift(channels)
+    sold = [
+        (
+            await channel.check_out(await channel.cart({"sku": sku}), {"type": "cash"}, more={"register_id": drawer})
+        ).json()
+        for channel in (cashier, till)
+    ]
+    written = [(await channels["admin"].ok("GET", f"/v1/audit?subject={order['id']}"))["data"] for order in sold]
+    assert [len(rows) for rows in written] == [1, 0]
+    (row,) = written[0]
+    assert (row["action"], row["actor"][:6]) == ("POST /v1/carts/{cart_id}/checkout", "staff_")
+    assert row["changes"] == {
+        "total": {"amount": 1_000, "currency": "USD"},
+        "tenders": [{"type": "cash", "amount": 1_000}],
+    }

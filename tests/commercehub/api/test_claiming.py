@@ -2,13 +2,21 @@
 
 import asyncio
 import uuid
+from datetime import datetime
 from typing import Any
 
 import httpx
+import pytest
+from asyncpg import Connection
 
+import payments
 from commercehub import ids
 from commercehub.database import Database
 from commercehub.sales import open_carts
+from commercehub.views import cart_page
+from commercehub.workflows import payment_results, planning
+from commercehub.workflows.inquiries import Heard
+from commercehub.workflows.parts import Hub
 from tests.client import SHIP_TO, Channel, Channels, Customer
 
 CARD = {"type": "card", "payment_method": "pm_ok"}
@@ -204,7 +212,7 @@ async def test_a_claim_stands_on_the_customers_timeline_once(
 
 
 async def test_a_failed_attempt_gives_the_cart_back_with_all_that_was_begun_meanwhile(
-    channels: Channels, database: Database
+    channels: Channels, database: Database, hub: Hub
 ) -> None:
     customer = await channels.shopper()
     first, second = await channels.product({"DC1": 9}), await channels.product({"DC1": 9})
@@ -217,11 +225,17 @@ async def test_a_failed_attempt_gives_the_cart_back_with_all_that_was_begun_mean
     later = await customer.cart({"sku": second}, {"sku": first})
     assert later["id"] != cart["id"]
 
-    async def give_back(db: Any, _: Any) -> None:
-        # As ``finalize`` does, without the payer.
-        await open_carts.reopen_cart(db, cart_id=ids.parse("cart", cart["id"]))
+    order_id = ids.parse("ord", waiting.json()["id"])
 
-    await database.transaction(give_back)
+    async def refuse(db: Connection, now: datetime) -> None:
+        (operation,) = await payments.read_open(
+            db, operation_ids=await payments.open_operation_ids(db, reference=order_id)
+        )
+        fact = payments.Fact(operation_id=operation.operation_id, state=payments.OperationState.DECLINED)
+        heard = Heard(fact=fact, intent_id=operation.intent_id)
+        await payment_results.finalize(db, heard, order_id=order_id, now=now, render=hub.render)
+
+    await database.transaction(refuse)
     current = await customer.ok("GET", "/v1/carts/current")
     assert (current["id"], _lines(current)) == (cart["id"], {first: 2, second: 1})
     assert (await customer.ok("GET", f"/v1/carts/{later['id']}"))["merged_into"] == cart["id"]
@@ -235,3 +249,58 @@ async def test_a_declined_card_leaves_the_customer_the_same_cart(channels: Chann
     assert _code(answer) == (402, "payment_declined")
     assert (await customer.ok("GET", "/v1/carts/current"))["id"] == cart["id"]
     assert (await customer.post(f"/v1/carts/{cart['id']}/checkout", {"tenders": [CARD]})).status_code == 201
+
+
+# --- what one cart does not take ----------------------------------------------------------------------------------------
+
+
+async def test_what_is_more_than_one_cart_takes_is_not_merged_and_both_stay_as_they_are(
+    app: Channel, channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = await channels.shopper()
+    mine, both, theirs = [await channels.product() for _ in range(3)]
+    current = await customer.cart({"sku": mine}, {"sku": both})
+    guest = await app.cart({"sku": both}, {"sku": theirs})
+    path = f"/v1/carts/{guest['id']}/claim"
+    with monkeypatch.context() as patched:
+        patched.setattr(open_carts, "LINES_MAX", 2)
+        assert _code(await customer.post(path, {}, token=guest["token"])) == (422, "too_many_lines")
+        code = (await app.ok("POST", f"/v1/carts/{guest['id']}/handoff", token=guest["token"]))["code"]
+        assert _code(await customer.post("/v1/carts/resume", {"code": code})) == (422, "too_many_lines")
+    assert _lines(await customer.ok("GET", f"/v1/carts/{current['id']}")) == {mine: 1, both: 1}
+    assert _lines(await app.ok("GET", f"/v1/carts/{guest['id']}", token=guest["token"])) == {both: 1, theirs: 1}
+    assert len(_lines(await _claim(customer, guest))) == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"), [("GIFT_CARDS_MAX", "too_many_gift_cards"), ("PROMOTIONS_MAX", "too_many_promotions")]
+)
+async def test_no_more_cards_and_codes_come_together_than_one_cart_takes(
+    limit: str, code: str, app: Channel, channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = await channels.shopper()
+    current, guest = await customer.cart(), await app.cart()
+    for channel, cart in ((customer, current), (app, guest)):
+        card = await channels["store"].ok("POST", "/v1/gift-cards", {"balance": {"amount": 100, "currency": "USD"}})
+        path, token = f"/v1/carts/{cart['id']}", cart["token"]
+        await channel.ok("POST", f"{path}/gift-cards", {"code": card["code"]}, token=token)
+        await channel.ok("POST", f"{path}/promotions", {"code": "WELCOME10"}, token=token)
+    with monkeypatch.context() as patched:
+        patched.setattr(open_carts, limit, 0 if limit == "PROMOTIONS_MAX" else 1)
+        answer = await customer.post(f"/v1/carts/{guest['id']}/claim", {}, token=guest["token"])
+    assert _code(answer) == (422, code)
+    assert len((await customer.ok("GET", f"/v1/carts/{current['id']}"))["gift_cards"]) == 1
+    assert len((await _claim(customer, guest))["gift_cards"]) == 2
+
+
+async def test_a_cart_that_holds_too_much_says_so_and_is_not_bought(
+    channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = await channels.shopper()
+    cart = await customer.cart(*[{"sku": await channels.product({"DC1": 1})} for _ in range(2)], ship=True)
+    monkeypatch.setattr(planning, "LINES_MAX", 1)
+    monkeypatch.setattr(cart_page, "LINES_MAX", 1)
+    seen = await customer.ok("GET", f"/v1/carts/{cart['id']}")
+    assert [each["code"] for each in seen["problems"]] == ["too_many_lines"]
+    answer = await customer.post(f"/v1/carts/{cart['id']}/checkout", {"tenders": [CARD]})
+    assert _code(answer) == (422, "too_many_lines")

@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from asyncpg import Connection
 
+import payments
+from commercehub import ids
+from commercehub.api.gift_cards import hash_code
 from commercehub.database import Database
 from tests.client import Channel, Channels
 from tests.commercehub.api.conftest import CARD
@@ -36,13 +41,25 @@ async def issue(till: Channel) -> Callable[..., Awaitable[str]]:
     return issue
 
 
+def in_days(days: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+
+
+async def expire(database: Database, code: str) -> str:
+    """The card has ended by now."""
+    statement = "UPDATE payments.stored_values SET expires_at = now() - interval '1 day' WHERE code_hash = $1"
+    async with database.connection() as db:
+        await db.execute(statement, hash_code(code))
+    return code
+
+
 async def balance(channel: Channel, code: str) -> int:
     found = await channel.ok("POST", "/v1/gift-cards/lookup", {"code": code})
     return int(found["balance"]["amount"])
 
 
 async def test_a_card_is_shown_to_its_issuer_and_again_for_the_same_key(till: Channel, database: Database) -> None:
-    body = {"balance": usd(5_000), "expires_at": "2100-01-01T00:00:00Z"}
+    body = {"balance": usd(5_000), "expires_at": in_days(365 * 49)}
     first = await till.post("/v1/gift-cards", body, key="one card")
     again = await till.post("/v1/gift-cards", body, key="one card")
     assert (first.status_code, first.json()) == (201, again.json())
@@ -122,14 +139,14 @@ async def _euros(till: Channel) -> str:
 
 
 async def test_what_cannot_be_spent_is_told_and_nothing_is_touched(
-    app: Channel, till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]]
+    app: Channel, till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]], database: Database
 ) -> None:
     sku = await channels.product({"DC1": 1}, price=1_000, tax_class="exempt")
     cart = await app.cart({"sku": sku}, ship=True)
     full = await issue(10_000)
     refused = {
         "unknown": gift("ABCD-EFGH-JKMN-PQRS"),
-        "expired": gift(await issue(9_999, expires_at="2020-01-01T00:00:00Z")),
+        "expired": gift(await expire(database, await issue(9_999))),
         "currency": gift(await _euros(till)),
         "balance": gift(await issue(100)),
     }
@@ -193,3 +210,120 @@ async def test_who_may_not_issue_gift_cards_does_not(app: Channel, warehouse: Ch
     for channel in (app, warehouse):
         answer = await channel.post("/v1/gift-cards", {"balance": usd(1)})
         assert code_of(answer) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("pointer", "body"),
+    [
+        ("/expires_at", {"expires_at": "2020-01-01T00:00:00Z"}),
+        ("/expires_at", {"expires_at": "9999-12-31T23:59:59-23:59"}),
+        ("/expires_at", {"expires_at": "0001-01-01T00:00:00+23:59"}),
+        ("/expires_at", {"expires_at": in_days(365 * 51)}),
+        ("/expires_at", {"expires_at": "2030-01-01T00:00:00"}),
+        ("/balance/currency", {"balance": {"amount": 1, "currency": "XXX"}}),
+        ("/balance/currency", {"balance": {"amount": 1, "currency": "ZZZ"}}),
+        ("/balance/currency", {"balance": {"amount": 1, "currency": "XAU"}}),
+        ("/balance/amount", {"balance": usd(2**53 - 1)}),
+        ("/balance/amount", {"balance": usd(0)}),
+    ],
+)
+async def test_no_card_is_issued_that_nobody_could_spend(pointer: str, body: dict[str, Any], till: Channel) -> None:
+    refused = await till.post("/v1/gift-cards", {"balance": usd(100), **body})
+    assert code_of(refused) == (400, "invalid_request"), refused.text
+    assert [each["pointer"] for each in refused.json()["errors"]] == [pointer]
+
+
+async def test_what_comes_back_onto_an_expired_card_can_be_spent(
+    till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]], database: Database
+) -> None:
+    code = await issue(1_000, expires_at=in_days(10))
+    cart = await till.cart({"sku": await channels.product({"S1": 1}, price=1_000, tax_class="exempt")})
+    sold = (await till.check_out(cart, gift(code))).json()
+    await expire(database, code)
+    lines = [{"line_id": sold["lines"][0]["id"], "quantity": 1, "reason": "damaged"}]
+    asked = {"order_id": sold["id"], "method": "in_store", "lines": lines, "receive": True}
+    await till.ok("POST", "/v1/returns", asked)
+    found = await till.ok("POST", "/v1/gift-cards/lookup", {"code": code})
+    assert (found["balance"], found["state"]) == (usd(1_000), "active")
+    assert datetime.fromisoformat(found["expires_at"]) > datetime.now(UTC) + timedelta(days=364)
+    timeline = await till.ok("GET", f"/v1/orders/{sold['id']}/timeline")
+    (extended,) = [each for each in timeline["data"] if each["type"] == "gift_card.extended"]
+    assert extended["changes"]["gift_card_id"] == found["id"]
+    again = await till.cart({"sku": await channels.product({"S1": 1}, price=900, tax_class="exempt")})
+    assert (await till.check_out(again, gift(code))).status_code == 201
+
+
+async def test_wrong_codes_stop_neither_a_replay_nor_other_carts(
+    app: Channel, channels: Channels, issue: Callable[..., Awaitable[str]]
+) -> None:
+    sku = await channels.product({"DC1": 3}, price=500, tax_class="exempt")
+    code = await issue(20_000)
+    cart, other = await app.cart({"sku": sku}, ship=True), await app.cart({"sku": sku}, ship=True)
+    for _ in range(10):
+        assert code_of(await app.check_out(cart, gift("GUESS"))) == (422, "gift_card_not_usable")
+    assert code_of(await app.check_out(cart, gift(code))) == (429, "rate_limited")
+    entered = {"code": code}
+    stopped = await app.post(f"/v1/carts/{cart['id']}/gift-cards", entered, token=cart["token"])
+    assert code_of(stopped) == (429, "rate_limited")
+    bought = await app.check_out(other, gift(code), key="bought once")
+    assert bought.status_code == 201
+    third = await app.cart({"sku": sku}, ship=True)
+    await app.ok("POST", f"/v1/carts/{third['id']}/gift-cards", entered, token=third["token"])
+
+
+async def test_a_known_key_is_answered_as_stored_whatever_was_tried_meanwhile(
+    till: Channel, app: Channel, channels: Channels, issue: Callable[..., Awaitable[str]]
+) -> None:
+    code = await issue(300)
+    sku = await channels.product({"S1": 1}, price=1_000, tax_class="exempt")
+    cart = await app.pick_up(await app.cart({"sku": sku}), await channels.location("S1"))
+    order = (await app.check_out(cart, {"type": "pay_at_pickup"})).json()
+    path = f"/v1/orders/{order['id']}/payments"
+    body = {"tenders": [gift(code, amount=usd(300))]}
+    first = await app.post(path, body, key="a part", token=cart["token"])
+    assert first.status_code == 201, first.text
+    for _ in range(10):
+        guess = {"tenders": [gift("GUESS", amount=usd(1))]}
+        assert code_of(await app.post(path, guess, token=cart["token"])) == (422, "gift_card_not_usable")
+    again = await app.post(path, body, key="a part", token=cart["token"])
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["Idempotent-Replayed"] == "true"
+    new = {"tenders": [gift(code, amount=usd(1))]}
+    assert code_of(await app.post(path, new, token=cart["token"])) == (429, "rate_limited")
+    # The same key with another code is no replay.
+    assert code_of(await app.post(path, new, key="a part", token=cart["token"])) == (429, "rate_limited")
+
+
+async def test_a_number_and_an_email_address_spend_nobodys_credit(
+    app: Channel, channels: Channels, database: Database
+) -> None:
+    customer = await channels.shopper()
+    sku = await channels.product({"S1": 1}, price=1_000, tax_class="exempt")
+    cart = await customer.pick_up(await customer.cart({"sku": sku}), await channels.location("S1"))
+    answer = await customer.check_out(cart, {"type": "pay_at_pickup"}, more={"email": customer.email})
+    order = answer.json()
+
+    async def owe(db: Connection, now: datetime) -> None:
+        stored = await payments.open_store_credit(
+            db, new_id=ids.new(), owner_id=ids.parse("cus", customer.id), currency="USD", actor="ada", now=now
+        )
+        await payments.write_credit(
+            db,
+            credit_id=ids.new(),
+            stored=stored,
+            amount_minor=5_000,
+            reference=ids.new(),
+            reason=payments.Reason(words="for the test", actor="ada"),
+            now=now,
+        )
+
+    await database.transaction(owe)
+    looked_up = await app.ok("POST", "/v1/orders/lookup", {"number": order["number"], "email": customer.email})
+    guest = Channel(app.http, looked_up["access_token"])
+    path, body = f"/v1/orders/{order['id']}/payments", {"tenders": [{"type": "store_credit"}]}
+    refused = await guest.post(path, body)
+    assert refused.status_code in {403, 422}, refused.text
+    credit = f"/v1/customers/{customer.id}/store-credit"
+    assert (await customer.ok("GET", credit))["balance"] == usd(5_000)
+    assert (await customer.post(path, body)).status_code == 201
+    assert (await customer.ok("GET", credit))["balance"] == usd(4_000)

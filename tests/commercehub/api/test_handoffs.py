@@ -9,7 +9,9 @@ import httpx
 from commercehub import auth
 from commercehub.database import Database
 from commercehub.workflows import handoffs
-from tests.client import SHIP_TO, Channel, Channels
+from tests.client import SHIP_TO, Channel, Channels, Customer
+from tests.commercehub.api.conftest import CARD
+from tests.commercehub.api.people import owe
 
 OUTDATE = "UPDATE commercehub.handoffs SET ends_at = now() - interval '1 second' WHERE code_hash = $1"
 FORGET = "DELETE FROM commercehub.attempts"
@@ -145,3 +147,121 @@ async def test_a_cart_that_is_bought_is_not_handed_off(app: Channel, channels: C
     answer = await app.post(f"/v1/carts/{cart['id']}/handoff", token=cart["token"])
     assert _code(answer) == (409, "cart_already_checked_out")
     assert _code(await _resume(channels["web"], code)) == (404, "not_found")
+
+
+# --- what a token from a hand-off does not open -------------------------------------------------------------------------
+
+
+async def _credit_left(channels: Channels, customer: Customer) -> int:
+    credit = await channels["chat"].ok("GET", f"/v1/customers/{customer.id}/store-credit")
+    return int(credit["balance"]["amount"])
+
+
+async def _full_cart(channels: Channels, customer: Customer) -> tuple[Any, str]:
+    """A customer's cart with a gift card in it, and the card's code."""
+    sku = await channels.product({"DC1": 1}, price=1_000, tax_class="exempt")
+    cart = await customer.cart({"sku": sku}, ship=True)
+    card = await channels["store"].ok("POST", "/v1/gift-cards", {"balance": {"amount": 5_000, "currency": "USD"}})
+    await customer.ok("POST", f"/v1/carts/{cart['id']}/gift-cards", {"code": card["code"]})
+    return cart, str(card["code"])
+
+
+async def test_a_token_of_a_customers_cart_spends_neither_their_credit_nor_their_gift_cards(
+    channels: Channels,
+) -> None:
+    customer, kiosk = await channels.shopper(), channels["web"]
+    await owe(channels, customer)
+    cart, code = await _full_cart(channels, customer)
+    resumed = (await _resume(kiosk, await _hand_off(customer, cart))).json()
+    for tender in ({"type": "store_credit"}, {"type": "gift_card"}):
+        answer = await kiosk.check_out(resumed, tender, CARD)
+        assert (_code(answer), answer.json()["reason"]) == ((422, "gift_card_not_usable"), "unknown")
+    assert await _credit_left(channels, customer) == 2_000
+    left = await customer.ok("POST", "/v1/gift-cards/lookup", {"code": code})
+    assert left["balance"]["amount"] == 5_000
+    # A till spends them with the customer at hand, and so do they themselves.
+    assert (await customer.check_out(cart, {"type": "gift_card"})).status_code == 201
+
+
+async def test_a_customer_spends_their_own_credit(channels: Channels) -> None:
+    customer = await channels.shopper()
+    await owe(channels, customer)
+    cart, _ = await _full_cart(channels, customer)
+    order = (await customer.check_out(cart, {"type": "store_credit"})).json()
+    assert await _credit_left(channels, customer) == 2_000 - order["total"]["amount"]
+
+
+async def test_a_token_of_a_customers_cart_buys_it_and_does_not_open_the_order(channels: Channels) -> None:
+    customer, kiosk, key = await channels.shopper(), channels["web"], str(uuid.uuid4())
+    cart, _ = await _full_cart(channels, customer)
+    resumed = (await _resume(kiosk, await _hand_off(customer, cart))).json()
+    token, path = resumed["token"], f"/v1/carts/{cart['id']}/checkout"
+    answers = [await kiosk.post(path, {"tenders": [CARD]}, key=key, token=token) for _ in range(2)]
+    order = answers[0].json()
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert (order["email"], order["customer_id"]) == (None, customer.id)
+    order_path = f"/v1/orders/{order['id']}"
+    lines = [{"line_id": order["lines"][0]["id"], "quantity": 1}]
+    for answer in (
+        await kiosk.get(order_path, token=token),
+        await kiosk.get(f"{order_path}/timeline", token=token),
+        await kiosk.post(f"{order_path}/payments", {"tenders": [CARD]}, token=token),
+        await kiosk.post("/v1/returns", {"order_id": order["id"], "lines": lines, "method": "mail"}, token=token),
+    ):
+        assert _code(answer) == (404, "not_found")
+    assert (await customer.ok("GET", order_path))["email"] == customer.email
+
+
+async def test_who_claims_what_is_theirs_ends_tokens_and_codes_that_were_handed_out(channels: Channels) -> None:
+    customer, kiosk = await channels.shopper(), channels["web"]
+    cart = await customer.cart({"sku": await channels.product({"DC1": 1})}, ship=True)
+    resumed = (await _resume(kiosk, await _hand_off(customer, cart))).json()
+    code = await _hand_off(customer, cart)
+    await customer.ok("POST", f"/v1/carts/{cart['id']}/claim", {})
+    assert _code(await kiosk.get(f"/v1/carts/{cart['id']}", token=resumed["token"])) == (404, "not_found")
+    assert _code(await kiosk.check_out(resumed, CARD)) == (404, "not_found")
+    assert _code(await _resume(kiosk, code)) == (404, "not_found")
+    again = (await _resume(kiosk, await _hand_off(customer, cart))).json()
+    assert again["token"] != resumed["token"]
+    await kiosk.ok("GET", f"/v1/carts/{cart['id']}", token=again["token"])
+
+
+async def test_a_code_of_a_guests_cart_ends_when_somebody_claims_it(app: Channel, channels: Channels) -> None:
+    cart, customer = await app.cart({"sku": await channels.product()}), await channels.shopper()
+    code = await _hand_off(app, cart)
+    await customer.ok("POST", f"/v1/carts/{cart['id']}/claim", {}, token=cart["token"])
+    assert _code(await _resume(channels["web"], code)) == (404, "not_found")
+
+
+# --- what is told -------------------------------------------------------------------------------------------------------
+
+
+async def test_where_a_customers_cart_has_been_stands_on_their_timeline(till: Channel, channels: Channels) -> None:
+    customer, place = await channels.shopper(), await channels.location("S1")
+    cart = await customer.cart()
+    await _resume(channels["web"], await _hand_off(customer, cart))
+    for _ in range(2):
+        await till.ok("POST", "/v1/carts", {"customer_id": customer.id})
+    await _resume(customer, await _hand_off(customer, cart))
+    told = (await customer.ok("GET", f"/v1/customers/{customer.id}/timeline"))["data"][1:]
+    assert [(entry["type"], entry["channel"]) for entry in told] == [
+        ("cart.begun", "app"),
+        ("cart.handed_off", "app"),
+        ("cart.resumed", "web"),
+        ("cart.taken_to_till", "store"),
+        ("cart.handed_off", "app"),
+        ("cart.resumed", "app"),
+    ]
+    assert told[3]["changes"] == {"cart_id": cart["id"], "location_id": place}
+
+
+async def test_what_a_till_made_of_a_cart_is_told_to_the_app_before_it_pays(till: Channel, channels: Channels) -> None:
+    customer, sku = await channels.shopper(), await channels.product({"S1": 1, "DC1": 1})
+    cart = await customer.cart({"sku": sku})
+    assert (await till.ok("POST", "/v1/carts", {"customer_id": customer.id}))["problems"] == []
+    seen = await customer.ok("GET", f"/v1/carts/{cart['id']}")
+    assert [(each["code"], each["sku"]) for each in seen["problems"]] == [("delivery_not_offered", sku)]
+    assert _code(await customer.check_out(cart, CARD)) == (422, "delivery_not_offered")
+    delivery = {"method": "ship", "address": SHIP_TO}
+    assert (await customer.ok("PUT", f"/v1/carts/{cart['id']}/delivery", delivery))["problems"] == []
+    assert (await customer.check_out(cart, CARD)).status_code == 201

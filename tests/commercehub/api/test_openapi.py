@@ -1,10 +1,16 @@
-"""The document says what the API does, and does not change by itself."""
+"""The document says what the API does, and does not change by itself.
 
+Renew what is kept of it, and read what changed, with: .venv/bin/python -m tests.commercehub.api.test_openapi
+"""
+
+import difflib
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,14 +19,20 @@ import pytest
 
 from commercehub import api as routes_of
 from commercehub.api.errors import CODES
-from commercehub.api.openapi import build
+from commercehub.api.examples import BODIES
+from commercehub.api.openapi import ProblemDocument, build, operation_id
+from commercehub.auth import MAY, STAFF_ROLES, Permission, Role
 from tests.commercehub.api.surface import Operation
+
+SNAPSHOT = Path(__file__).with_name("openapi.txt")
+CHANGES_MAX = 80
+CHARACTERS_MAX = 65_536
 
 BUILD = """
 import hashlib, msgspec
 from commercehub import api
 from commercehub.api.openapi import build
-print(hashlib.sha256(msgspec.json.encode(build(api.routes()[:-1]), order="sorted")).hexdigest())
+print(hashlib.sha256(msgspec.json.encode(build(api.described()), order="sorted")).hexdigest())
 """
 
 MONEY = {"amount", "currency"}
@@ -168,14 +180,60 @@ def test_it_is_the_same_to_the_byte_at_every_start() -> None:
 
 async def test_it_is_what_the_code_builds(api: httpx.AsyncClient) -> None:
     answer = await api.get("/openapi.json")
-    assert answer.content == msgspec.json.encode(build(routes_of.routes(demo=True)[:-1]), order="sorted")
+    assert answer.content == msgspec.json.encode(build(routes_of.described(demo=True)), order="sorted")
     assert answer.json()["openapi"] == "3.1.0"
+
+
+def test_it_is_as_it_was() -> None:
+    kept, now = SNAPSHOT.read_text().splitlines(), snapshot().splitlines()
+    changes = list(difflib.unified_diff(kept, now, "kept", "now", lineterm="", n=4))
+    told = "\n".join([*changes[:CHANGES_MAX], f"… {len(changes)} lines, renew with the command above"])
+    assert not changes, f"{__doc__}\n{told}"
+
+
+def snapshot() -> str:
+    """The document, a line for each of its parts; without the examples that are made from it."""
+    document = build(routes_of.described(demo=True))
+    lines = [f"{name}: {_line(document[name])}" for name in sorted(document.keys() - {"paths", "components"})]
+    for path, methods in sorted(document["paths"].items()):
+        for method, operation in sorted(methods.items()):
+            lines += ["", f"{method.upper()} {path}"]
+            lines += [
+                f"  {name}: {_line(operation[name])}" for name in sorted(operation.keys() - {"parameters", "responses"})
+            ]
+            lines += [f"  {each['in']} {each['name']}: {_line(each)}" for each in operation["parameters"]]
+            lines += [f"  {status}: {_line(_short(each))}" for status, each in sorted(operation["responses"].items())]
+    for kind, parts in sorted(document["components"].items()):
+        for name, part in sorted(parts.items()):
+            lines += ["", f"{kind} {name}: {_line({key: part[key] for key in part.keys() - {'properties'}})}"]
+            lines += [f"  {field}: {_line(each)}" for field, each in sorted(part.get("properties", {}).items())]
+    return "\n".join(lines) + "\n"
+
+
+def _short(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An answer, of whose content a reader of changes needs the schema."""
+    if "application/problem+json" in answer["content"]:
+        return {name: each for name, each in answer.items() if name != "content"}
+    of_kinds = {kind: {k: v for k, v in each.items() if k != "example"} for kind, each in answer["content"].items()}
+    return {**answer, "content": of_kinds}
+
+
+def _line(part: object) -> str:
+    return json.dumps(part, sort_keys=True, ensure_ascii=False)
 
 
 def test_every_reference_leads_somewhere(document: Mapping[str, Any]) -> None:
     refs = set(_refs(document))
     assert len(refs) > 20
-    assert all(_schema(document, ref) for ref in refs)
+    for ref in refs:
+        found: Any = document
+        for step in ref.removeprefix("#/").split("/"):
+            found = found[step]
+
+
+def test_no_name_tells_where_it_stands_in_our_files(document: Mapping[str, Any]) -> None:
+    assert all(re.fullmatch(r"[A-Za-z]+(_[A-Za-z]+_)?", name) for name in document["components"]["schemas"])
+    assert "commercehub.api" not in json.dumps(document)
 
 
 def test_every_body_refuses_unknown_fields_at_every_depth(
@@ -196,7 +254,8 @@ def test_every_body_refuses_unknown_fields_at_every_depth(
 def test_every_route_is_in_it(document: Mapping[str, Any]) -> None:
     declared = {(route.method.lower(), route.path) for route in routes_of.routes(demo=True)}
     told = {(method, path) for path, methods in document["paths"].items() for method in methods}
-    assert declared - told == {("get", "/openapi.json")}
+    about = {"/openapi.json", "/docs", "/docs/style.css", "/docs/filter.js", "/problems", "/problems/{code}"}
+    assert declared - told == {("get", path) for path in about}
 
 
 def test_every_operation_has_an_id_of_its_own_and_a_summary(document: Mapping[str, Any]) -> None:
@@ -220,7 +279,7 @@ def test_every_code_comes_from_somewhere(surface: list[Operation]) -> None:
 def test_every_code_reads_as_a_word_and_has_a_status_of_its_kind() -> None:
     for code, (status, title) in CODES.items():
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", code)
-        assert status in {400, 401, 402, 403, 404, 405, 409, 412, 413, 415, 422, 429, 500, 503}
+        assert status in {400, 401, 402, 403, 404, 405, 408, 409, 412, 413, 415, 422, 429, 500, 503}
         assert title[0].isupper()
 
 
@@ -258,3 +317,104 @@ def test_a_refusal_that_was_promised_is_told(operation: str, surface: list[Opera
     found = next(each for each in surface if str(each) == operation)
     told = {code for text in found.codes.values() for code in re.findall(r"`(\w+)`", text)}
     assert PROMISED_CODES[operation] <= told
+
+
+def test_every_body_has_an_example_that_it_takes(document: Mapping[str, Any]) -> None:
+    seen = set()
+    for route in routes_of.described(demo=True):
+        if route.body is not None:
+            name = operation_id(route)
+            content = document["paths"][route.path][route.method.lower()]["requestBody"]["content"]["application/json"]
+            msgspec.convert(content["example"], route.body)
+            assert content["example"] == BODIES.get(name, content["example"])
+            # What is made from a schema alone says little: whoever adds a body says what is sent.
+            assert name in BODIES or not route.body.__struct_fields__, name
+            seen.add(name)
+    assert set(BODIES) <= seen
+
+
+def test_every_answer_has_an_example_that_is_one(document: Mapping[str, Any]) -> None:
+    tried = 0
+    for route in routes_of.described(demo=True):
+        responses = document["paths"][route.path][route.method.lower()]["responses"]
+        for status, answer in responses.items():
+            content = answer["content"].get("application/json")
+            if status < "300" and content is not None:
+                example = msgspec.convert(content["example"], route.answer)
+                assert msgspec.to_builtins(example).keys() >= content["example"].keys()
+                tried += 1
+    assert tried > 100
+
+
+def test_every_refusal_has_an_example(document: Mapping[str, Any]) -> None:
+    examples = document["components"]["examples"]
+    assert examples.keys() == CODES.keys()
+    for code, example in examples.items():
+        problem = msgspec.convert(example["value"], ProblemDocument)
+        assert (problem.code, problem.status, problem.title) == (code, *CODES[code])
+
+
+def test_every_operation_says_which_credentials_open_it(document: Mapping[str, Any]) -> None:
+    keys = {Role.STOREFRONT, Role.TILL, Role.SERVICE, Role.FULFILLMENT, Role.ADMIN}
+    roles = {"key": keys, "customer": {Role.CUSTOMER}, "staff": STAFF_ROLES, "order": {Role.GUEST}}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            told = {name for each in operation.get("security", ()) for name in each}
+            permission = Permission(operation.get("x-permission", "public"))
+            for name, its in roles.items():
+                assert (name in told) == any(permission in MAY[role] for role in its), (method, path, name)
+            assert told <= document["components"]["securitySchemes"].keys()
+
+
+def test_every_stream_is_told_as_one(document: Mapping[str, Any]) -> None:
+    streams = [path for path in document["paths"] if path.endswith("/stream")]
+    assert streams
+    for path in streams:
+        operation = document["paths"][path]["get"]
+        content = operation["responses"]["200"]["content"]
+        assert content.keys() == {"text/event-stream"}
+        assert "$ref" in content["text/event-stream"]["x-itemSchema"]
+        assert "Last-Event-ID" in [each["name"] for each in operation["parameters"]]
+
+
+def test_nothing_that_is_sent_is_without_bounds(document: Mapping[str, Any], surface: list[Operation]) -> None:
+    """Each list has a length, and each text one that is less than a body's."""
+    todo = [("", operation.schema) for operation in surface if operation.schema is not None]
+    todo += [(f"?{each['name']}", each["schema"]) for op in surface for each in op.parameters if each["in"] == "query"]
+    seen, loose = set(), set()
+    while todo:
+        where, schema = todo.pop()
+        if "$ref" in schema:
+            if schema["$ref"] not in seen:
+                seen.add(schema["$ref"])
+                whole = _schema(document, schema["$ref"])
+                todo += [(f"{whole['title']}.{name}", each) for name, each in whole["properties"].items()]
+            continue
+        todo += [(where, each) for each in schema.get("anyOf", ())]
+        todo += [
+            (where, schema[part]) for part in ("items", "additionalProperties") if isinstance(schema.get(part), dict)
+        ]
+        if schema.get("type") == "array" and "maxItems" not in schema:
+            loose.add(where)
+        is_short = (
+            schema.get("maxLength", CHARACTERS_MAX + 1) <= CHARACTERS_MAX or "enum" in schema or "format" in schema
+        )
+        if schema.get("type") == "string" and not is_short and not _is_finite(schema.get("pattern", "*")):
+            loose.add(where)
+    assert loose == set()
+
+
+def _is_finite(pattern: str) -> bool:
+    return not re.search(r"[*+]|\{\d+,\}", pattern)
+
+
+def test_a_moment_is_told_as_one(document: Mapping[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for field, each in schema["properties"].items():
+            if field.endswith("_at") or field == "at":
+                kinds = [part for part in each.get("anyOf", [each]) if part["type"] == "string"]
+                assert all(part["format"] == "date-time" for part in kinds), (name, field)
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(snapshot())

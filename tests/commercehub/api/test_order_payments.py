@@ -13,6 +13,7 @@ from commercehub.jobs import orders as jobs
 from commercehub.workflows.parts import Hub
 from tests.client import Channel, Channels
 from tests.commercehub.api.conftest import CARD
+from tests.commercehub.api.people import owe, shift
 from tests.serving import findings
 
 PRICE = 2_000
@@ -197,3 +198,38 @@ async def test_a_payer_who_has_to_act_is_told_where(debt: Debt) -> None:
     assert (answer.status_code, answer.json()["next_action"]["type"]) == (202, "redirect")
     seen = await debt.shopper.ok("GET", f"/v1/orders/{debt.order['id']}", token=debt.cart["token"])
     assert (seen["state"], seen["next_action"]) == ("placed", answer.json()["next_action"])
+
+
+async def test_an_earlier_answer_is_not_for_whoever_has_the_same_key_and_no_token(debt: Debt) -> None:
+    key = f"paid-{debt.order['id']}"
+    first = await debt.by_shopper(CARD, key=key)
+    assert first.status_code == 201
+    assert _code(await debt.pay(debt.shopper, CARD, key=key, token="0" * 64)) == (404, "not_found")
+    assert (await debt.by_shopper(CARD, key=key)).content == first.content
+
+
+async def test_who_takes_money_in_their_own_name_is_in_the_audit_log(
+    debt: Debt, channels: Channels, till: Channel, drawer: str
+) -> None:
+    half = {**CASH, "amount": usd(PRICE // 2)}
+    for by in (await shift(channels), till):
+        assert (await debt.pay(by, half, register=drawer)).status_code == 201
+    (row,) = (await channels["admin"].ok("GET", f"/v1/audit?subject={debt.order['id']}"))["data"]
+    assert (row["action"], row["actor"][:6]) == ("POST /v1/orders/{order_id}/payments", "staff_")
+    assert row["changes"] == {"currency": "USD", "tenders": [{"type": "cash", "amount": PRICE // 2}]}
+
+
+async def test_who_looked_an_order_up_does_not_pay_it_with_its_customers_credit(
+    app: Channel, channels: Channels
+) -> None:
+    customer = await channels.shopper()
+    await owe(channels, customer, 2 * PRICE)
+    cart = await customer.cart({"sku": await channels.product({"S1": 1}, price=PRICE)})
+    cart = await customer.pick_up(cart, await channels.location("S1"))
+    order = (await customer.post(f"/v1/carts/{cart['id']}/checkout", {"tenders": [{"type": "pay_at_pickup"}]})).json()
+    found = await app.post("/v1/orders/lookup", {"number": order["number"], "email": customer.email}, key="")
+    guest = Channel(app.http, found.json()["access_token"])
+    tenders = {"tenders": [{"type": "store_credit"}]}
+    answer = await guest.post(f"/v1/orders/{order['id']}/payments", tenders)
+    assert (_code(answer), answer.json()["reason"]) == ((422, "gift_card_not_usable"), "unknown")
+    assert (await customer.post(f"/v1/orders/{order['id']}/payments", tenders)).json()["payment_state"] == "paid"

@@ -43,15 +43,20 @@ class Shop:
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
         self.sku = ""
+        self.register = ""
 
     async def sold(self, quantity: int = 1, *, price: int = 1_000) -> Any:
         """A till's sale for cash."""
         self.sku = await self.channels.product({"S1": quantity}, price=price, tax_class="exempt")
-        register = await self.channels.drawer()
+        self.register = await self.channels.drawer()
         cart = await self.channels["store"].cart({"sku": self.sku, "quantity": quantity})
-        answer = await self.channels["store"].check_out(cart, {"type": "cash"}, more={"register_id": register})
+        answer = await self.channels["store"].check_out(cart, {"type": "cash"}, more={"register_id": self.register})
         assert answer.status_code == 201, answer.text
         return answer.json()
+
+    def counter(self, order: Mapping[str, Any], quantity: int = 1, **more: Any) -> dict[str, Any]:
+        """Units that lie on the counter of the till that sold them."""
+        return asking(order, quantity, receive=True, method="in_store", register_id=self.register, **more)
 
     async def shipped(self, quantity: int = 1, *, deliver: bool = True) -> tuple[Any, str]:
         """An app's order that left the warehouse, and the token of its cart; nothing is captured yet."""
@@ -112,7 +117,7 @@ async def test_no_more_comes_back_than_was_sold_however_it_is_asked(
     assert refused.json()["lines"] == [{"line_id": sold["lines"][0]["id"], "requested": 2, "returnable": 1}]
     await till.ok("POST", "/v1/returns", asking(sold, 1))
     await till.ok("POST", f"/v1/returns/{first['id']}/cancel")
-    again = await till.ok("POST", "/v1/returns", asking(sold, 2, receive=True, method="in_store"))
+    again = await till.ok("POST", "/v1/returns", shop.counter(sold, 2))
     assert again["amount"] == usd(2_000)
     assert code_of(await till.post("/v1/returns", asking(sold, 1))) == (409, "not_returnable")
     listed = await till.ok("GET", f"/v1/returns?order_id={sold['id']}")
@@ -135,7 +140,7 @@ async def test_what_does_not_come_can_be_asked_back_for_again(till: Channel, sho
 
 async def test_a_key_that_is_sent_again_gives_nothing_back_twice(till: Channel, shop: Shop) -> None:
     sold = await shop.sold(2)
-    body = asking(sold, 1, receive=True, method="in_store")
+    body = shop.counter(sold, 1)
     first, second = [await till.post("/v1/returns", body, key=f"once {sold['id']}") for _ in range(2)]
     assert first.json() == second.json()
     assert second.headers["Idempotent-Replayed"] == "true"
@@ -202,7 +207,7 @@ async def test_a_guest_gives_back_their_own_and_nobody_elses(shop: Shop, app: Ch
 async def test_a_till_receives_at_its_own_place_only(shop: Shop, till: Channel, channels: Channels) -> None:
     sold = await shop.sold()
     back = await till.ok("POST", "/v1/returns", asking(sold))
-    body = {"lines": [{"line_id": sold["lines"][0]["id"], "quantity": 1}]}
+    body = {"lines": [{"line_id": sold["lines"][0]["id"], "quantity": 1}], "register_id": shop.register}
     elsewhere = {**body, "location_id": await channels.location("S2")}
     assert code_of(await till.post(f"/v1/returns/{back['id']}/receive", elsewhere)) == (404, "not_found")
     assert (await till.ok("POST", f"/v1/returns/{back['id']}/receive", body))["state"] == "refunded"
@@ -300,11 +305,11 @@ async def test_where_goods_are_inspected_the_money_waits_for_it(settings: Settin
     sold = await shop.sold()
     async with serving(msgspec.structs.replace(settings, returns_are_inspected=True)) as http:
         till = Channel(http, planting.demo_secret(SECRET, "store"))
-        back = await till.ok("POST", "/v1/returns", asking(sold, receive=True, method="in_store"))
+        back = await till.ok("POST", "/v1/returns", shop.counter(sold))
         assert (back["state"], back["amount"], back["refunds"]) == ("received", None, [])
         preview = await till.ok("GET", f"/v1/returns/{back['id']}/preview")
         assert (preview["amount"], preview["refunds"][0]["tender"]) == (usd(1_000), "cash")
-        settled = await till.ok("POST", f"/v1/returns/{back['id']}/settle")
+        settled = await till.ok("POST", f"/v1/returns/{back['id']}/settle", {"register_id": shop.register})
         assert (settled["state"], settled["amount"]) == ("refunded", usd(1_000))
         assert code_of(await till.post(f"/v1/returns/{back['id']}/settle")) == (409, "invalid_transition")
 
@@ -322,7 +327,7 @@ async def test_staff_refund_a_payment_and_never_more_than_it_took(
     part = await admin.ok("POST", f"{path}/refund", {"reason": "kind", "amount": usd(400)})
     assert (part["refunded"], part["operations"][-1]["state"]) == (usd(400), "succeeded")
     # What was given back already is not in what the goods bring.
-    back = await till.ok("POST", "/v1/returns", asking(sold, receive=True, method="in_store"))
+    back = await till.ok("POST", "/v1/returns", shop.counter(sold))
     assert (back["state"], back["amount"]) == ("refunded", usd(600))
     async with database.connection() as db:
         assert await findings(db) == []
@@ -381,3 +386,256 @@ async def test_a_refund_that_the_processor_refuses_is_told_and_tried_anew_by_set
     assert (await till.ok("GET", f"/v1/orders/{order['id']}"))["payment_state"] == "partially_refunded"
     async with database.connection() as db:
         assert await findings(db) == []
+
+
+async def test_an_earlier_answer_is_not_for_whoever_has_the_same_key_and_no_token(shop: Shop, app: Channel) -> None:
+    order, token = await shop.shipped()
+    key = f"back-{order['id']}"
+    first = await app.post("/v1/returns", asking(order), key=key, token=token)
+    assert first.status_code == 201
+    assert code_of(await app.post("/v1/returns", asking(order), key=key, token="0" * 64)) == (404, "not_found")
+    assert (await app.post("/v1/returns", asking(order), key=key, token=token)).content == first.content
+
+
+async def owned(database: Database, order: Mapping[str, Any], customer_id: str) -> None:
+    """The order is a customer's."""
+    statement = "UPDATE commercehub.orders SET customer_id = $2 WHERE id = $1"
+    async with database.connection() as db:
+        await db.execute(statement, ids.parse("ord", order["id"]), ids.parse("cus", customer_id))
+
+
+async def store_credit(channels: Channels, customer_id: str) -> int:
+    found = await channels["admin"].ok("GET", f"/v1/customers/{customer_id}/store-credit")
+    return int(found["balance"]["amount"])
+
+
+async def test_a_void_of_a_part_is_refused_and_one_without_an_amount_lets_go_of_all(
+    app: Channel, admin: Channel, channels: Channels, run_jobs: Jobs, database: Database
+) -> None:
+    cart = await app.cart({"sku": await channels.product({"DC1": 1}, price=1_000, tax_class="exempt")}, ship=True)
+    order = (await app.check_out(cart, CARD)).json()
+    (payment,) = (await admin.ok("GET", f"/v1/payments?order_id={order['id']}"))["data"]
+    total = payment["amount"]["amount"]
+    path = f"/v1/payments/{payment['id']}/void"
+    refused = await admin.post(path, {"reason": "half", "amount": usd(total // 2)})
+    assert (code_of(refused), refused.json()["held"]) == ((422, "partial_void"), total)
+    await admin.ok("POST", path, {"reason": "all of it"})
+    await run_jobs()
+    (now,) = (await admin.ok("GET", f"/v1/payments?order_id={order['id']}"))["data"]
+    assert (now["state"], [(each["kind"], each["amount"]) for each in now["operations"]][1:]) == (
+        "voided",
+        [("void", usd(total))],
+    )
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_credit_waits_for_the_capture_of_what_it_stands_for(
+    shop: Shop, till: Channel, channels: Channels, run_jobs: Jobs, database: Database
+) -> None:
+    order, _ = await shop.shipped(2)
+    _, customer = await channels.customer()
+    await owned(database, order, customer["id"])
+    asked = asking(order, 1, resolution="store_credit", receive=True, method="in_store")
+    back = await till.ok("POST", "/v1/returns", asked)
+    assert (back["state"], [(each["tender"], each["state"]) for each in back["refunds"]]) == (
+        "closed",
+        [("store_credit", "owed")],
+    )
+    assert await store_credit(channels, customer["id"]) == 0
+    await run_jobs()
+    now = await till.ok("GET", f"/v1/returns/{back['id']}")
+    assert [(each["tender"], each["amount"], each["state"]) for each in now["refunds"]] == [
+        ("store_credit", usd(1_000), "succeeded")
+    ]
+    assert await store_credit(channels, customer["id"]) == 1_000
+    timeline = await till.ok("GET", f"/v1/orders/{order['id']}/timeline")
+    told = [each["type"] for each in timeline["data"] if "credit" in each["type"]]
+    assert told == ["payment.credit_owed", "payment.credited"]
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_credit_for_money_that_never_comes_is_dropped(
+    shop: Shop, till: Channel, admin: Channel, channels: Channels, run_jobs: Jobs, database: Database
+) -> None:
+    order, _ = await shop.shipped(1)
+    _, customer = await channels.customer()
+    await owned(database, order, customer["id"])
+    order_id = ids.parse("ord", order["id"])
+
+    async def refuse(db: Connection, now: datetime) -> None:
+        (operation_id,) = await payments.open_operation_ids(db, reference=order_id)
+        fact = payments.Fact(operation_id=operation_id, state=payments.OperationState.DECLINED)
+        await payment_results.book(db, fact, order_id=order_id, now=now)
+
+    await database.transaction(refuse)
+    asked = asking(order, 1, resolution="store_credit", receive=True, method="in_store")
+    back = await till.ok("POST", "/v1/returns", asked)
+    assert [each["state"] for each in back["refunds"]] == ["owed"]
+    (payment,) = (await admin.ok("GET", f"/v1/payments?order_id={order['id']}"))["data"]
+    await admin.ok("POST", f"/v1/payments/{payment['id']}/void", {"reason": "the bank never pays"})
+    await run_jobs()
+    now = await till.ok("GET", f"/v1/returns/{back['id']}")
+    assert (now["amount"], now["refunds"], await store_credit(channels, customer["id"])) == (usd(0), [], 0)
+    timeline = await till.ok("GET", f"/v1/orders/{order['id']}/timeline")
+    (dropped,) = [each for each in timeline["data"] if each["type"] == "payment.refund_dropped"]
+    assert (dropped["changes"]["amount"], dropped["changes"]["return_id"]) == (usd(1_000), back["id"])
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_a_return_after_a_present_is_not_paid_out_of_goods_that_have_not_left(
+    app: Channel,
+    till: Channel,
+    warehouse: Channel,
+    admin: Channel,
+    channels: Channels,
+    run_jobs: Jobs,
+    database: Database,
+) -> None:
+    skus = [await channels.product({code: 1}, price=1_000, tax_class="exempt") for code in ("DC1", "S1")]
+    cart = await app.cart(*({"sku": sku} for sku in skus), ship=True)
+    order = (await app.check_out(cart, CARD)).json()
+    assert len(order["fulfillments"]) == 2
+    work = (await warehouse.ok("GET", f"/v1/fulfillments?order_id={order['id']}"))["data"]
+    first, other = sorted(work, key=lambda each: each["lines"][0]["sku"] != skus[0])
+    path = f"/v1/fulfillments/{first['id']}"
+    await warehouse.ok("POST", f"{path}/start")
+    await warehouse.ok("POST", f"{path}/pick", {"lines": [{"sku": skus[0], "quantity": 1}]})
+    for step in ("pack", "ship"):
+        await warehouse.ok("POST", f"{path}/{step}")
+    await run_jobs()
+    (payment,) = (await admin.ok("GET", f"/v1/payments?order_id={order['id']}"))["data"]
+    captured = payment["captured"]["amount"]
+    gift = {"reason": "goodwill", "amount": usd(captured - 100)}
+    await admin.ok("POST", f"/v1/payments/{payment['id']}/refund", gift)
+    await run_jobs()
+    line = next(each["id"] for each in order["lines"] if each["sku"] == skus[0])
+    asked = {"order_id": order["id"], "method": "in_store", "lines": [{"line_id": line, "quantity": 1}]}
+    back = await till.ok("POST", "/v1/returns", asked)
+    preview = await till.ok("GET", f"/v1/returns/{back['id']}/preview")
+    assert preview["amount"] == usd(100)
+    body = {"lines": [{"line_id": line, "quantity": 1}]}
+    came = await till.ok("POST", f"/v1/returns/{back['id']}/receive", body)
+    assert (came["state"], came["amount"], [each["state"] for each in came["refunds"]]) == (
+        "refunded",
+        usd(100),
+        ["pending"],
+    )
+    await admin.ok("POST", f"/v1/fulfillments/{other['id']}/cancel", {"reason": "customer_request"})
+    await run_jobs()
+    now = await till.ok("GET", f"/v1/returns/{back['id']}")
+    assert [(each["state"], each["amount"]) for each in now["refunds"]] == [("succeeded", usd(100))]
+    (payment,) = (await admin.ok("GET", f"/v1/payments?order_id={order['id']}"))["data"]
+    assert (payment["captured"], payment["refunded"]) == (usd(captured), usd(captured))
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_a_return_brings_all_of_it_where_other_goods_are_not_paid_for_or_called_off(
+    till: Channel, warehouse: Channel, channels: Channels, database: Database
+) -> None:
+    card = await till.ok("POST", "/v1/gift-cards", {"balance": usd(3_000)})
+    sku = await channels.product({"S1": 3}, price=1_000, tax_class="exempt")
+    cart = await channels["app"].cart({"sku": sku, "quantity": 3})
+    cart = await channels["app"].pick_up(cart, await channels.location("S1"))
+    order = (await channels["app"].check_out(cart, {"type": "gift_card", "code": card["code"]})).json()
+    line = order["lines"][0]["id"]
+    off = {"reason": "customer_request", "lines": [{"line_id": line, "quantity": 1}]}
+    await channels["admin"].ok("POST", f"/v1/orders/{order['id']}/cancel", off)
+    (work,) = (await warehouse.ok("GET", f"/v1/fulfillments?order_id={order['id']}"))["data"]
+    path = f"/v1/fulfillments/{work['id']}"
+    await warehouse.ok("POST", f"{path}/start")
+    await warehouse.ok("POST", f"{path}/pick", {"lines": [{"sku": sku, "quantity": 2}]})
+    await warehouse.ok("POST", f"{path}/ready")
+    mine = await channels["app"].ok("GET", f"/v1/orders/{order['id']}", token=cart["token"])
+    code = mine["fulfillments"][0]["pickup_code"]
+    await till.ok("POST", f"{path}/hand_over", {"code": code})
+    back = await till.ok("POST", "/v1/returns", asking(order, 2, receive=True, method="in_store"))
+    assert (back["state"], back["amount"]) == ("refunded", usd(2_000))
+    found = await till.ok("POST", "/v1/gift-cards/lookup", {"code": card["code"]})
+    assert found["balance"] == usd(3_000)
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+class Counter:
+    """A store of its own, with a till that works there and a sale for cash to give back."""
+
+    def __init__(self, channels: Channels, place: str, till: Channel, order: Any) -> None:
+        self.channels = channels
+        self.place = place
+        self.till = till
+        self.order = order
+
+    async def register(self, *, is_open: bool = True) -> str:
+        admin = self.channels["admin"]
+        body = {"location_id": self.place, "name": ids.new().hex}
+        register = str((await admin.ok("POST", "/v1/registers", body))["id"])
+        if is_open:
+            await admin.ok("POST", f"/v1/registers/{register}/sessions", {"opening_float": usd(5_000)})
+        return register
+
+    async def drawer(self, register: str) -> int:
+        report = await self.till.ok("GET", f"/v1/registers/{register}/sessions/current")
+        return int(next((each["expected"]["amount"] for each in report["tenders"] if each["type"] == "cash"), 0))
+
+    async def bring(self, **more: Any) -> httpx.Response:
+        return await self.till.post("/v1/returns", asking(self.order, receive=True, method="in_store", **more))
+
+
+@pytest.fixture
+async def counter(channels: Channels, admin: Channel, shop: Shop) -> Counter:
+    body = {
+        "code": f"X{ids.new().hex[:10]}",
+        "name": "A store",
+        "kind": "store",
+        "address": {"name": "X", "line1": "1 St", "city": "Austin", "postal_code": "78701", "country": "US"},
+        "latitude": 30.0,
+        "longitude": -97.0,
+        "timezone": "America/Chicago",
+        "capabilities": ["returns", "till"],
+        "opening_hours": {},
+    }
+    place = (await admin.ok("POST", "/v1/locations", body))["id"]
+    key = await admin.ok("POST", "/v1/api-keys", {"channel": "store", "role": "till", "location_id": place})
+    return Counter(channels, place, Channel(channels.http, key["secret"]), await shop.sold(3))
+
+
+async def test_cash_comes_out_of_a_drawer_where_there_are_tills(counter: Counter, database: Database) -> None:
+    # Where no till stands it is the safe.
+    assert (await counter.bring()).status_code == 201
+    first = await counter.register(is_open=False)
+    assert code_of(await counter.bring()) == (409, "no_open_session")
+    assert code_of(await counter.bring(register_id=first)) == (409, "no_open_session")
+    second, third = await counter.register(), await counter.register()
+    assert code_of(await counter.bring()) == (422, "register_required")
+    assert (await counter.bring(register_id=second)).status_code == 201
+    assert (await counter.drawer(second), await counter.drawer(third)) == (4_000, 5_000)
+    async with database.connection() as db:
+        assert await findings(db) == []
+
+
+async def test_the_only_open_drawer_need_not_be_named_and_a_card_needs_none(
+    counter: Counter, shop: Shop, run_jobs: Jobs
+) -> None:
+    await counter.register(is_open=False)
+    order, _ = await shop.shipped()
+    await run_jobs()
+    by_card = await counter.till.post("/v1/returns", asking(order, receive=True, method="in_store"))
+    assert (by_card.status_code, by_card.json()["refunds"][0]["tender"]) == (201, "card")
+    register = await counter.register()
+    assert (await counter.bring()).status_code == 201
+    assert await counter.drawer(register) == 4_000
+
+
+async def test_cash_that_staff_refunds_comes_out_of_the_drawer_that_is_named(counter: Counter, admin: Channel) -> None:
+    register, _ = await counter.register(), await counter.register()
+    (payment,) = (await admin.ok("GET", f"/v1/payments?order_id={counter.order['id']}"))["data"]
+    path = f"/v1/payments/{payment['id']}/refund"
+    await admin.ok("POST", path, {"reason": "kind", "amount": usd(300), "register_id": register})
+    assert await counter.drawer(register) == 4_700
+    # The back office has no drawer.
+    await admin.ok("POST", path, {"reason": "kind", "amount": usd(200)})
+    assert await counter.drawer(register) == 4_700

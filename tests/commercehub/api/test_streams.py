@@ -348,3 +348,14 @@ async def _joined(served: Hub, count: int = 1) -> None:
     async with asyncio.timeout(1):
         while len(served.tailer._listeners) < count:
             await asyncio.sleep(0.01)
+
+
+async def test_a_sku_is_listened_to_whatever_its_case(served: Hub, sku: str, receive: Receive) -> None:
+    after = await served.tailer.position()
+    listener = tailing.Listener(caller="a test", skus=[sku.lower()], after=after)
+    joined_at = await served.tailer.join(listener)
+    await receive(sku)
+    told = await asyncio.wait_for(listener.queue.get(), 2)
+    assert (told is not None and told.body["sku"]) == sku
+    served.tailer.leave(listener)
+    assert await served.tailer.missed(listener, until=joined_at) == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -183,3 +184,14 @@ async def test_a_list_and_the_lists_of_a_customer_have_an_end(
     answer = await customer.post(f"/v1/wishlists/{made['id']}/items", {"sku": await channels.product()})
     assert _code(answer) == (409, "list_full")
     assert _code(await customer.post("/v1/wishlists")) == (409, "list_full")
+
+
+async def test_a_link_is_opened_with_a_key_and_the_document_says_so(
+    customer: Customer, app: Channel, document: Mapping[str, Any]
+) -> None:
+    shared = await customer.ok("POST", f"/v1/wishlists/{(await _list(customer))['id']}/share")
+    path = shared["url"].removeprefix("http://hub.test")
+    assert (await app.http.get(path)).status_code == 401
+    assert (await app.get(path)).status_code == 200
+    told = document["components"]["schemas"]["Shared"]["properties"]["url"]["description"]
+    assert "any publishable key" in told
