@@ -85,7 +85,7 @@ async def _read(call: Call, skus: Sequence[str], location_ids: Sequence[UUID] | 
         unknown = set(skus) - {level.sku for level in levels}
         if unknown:
             # Stock is kept under the SKU as the catalog spells it. Only where it is not found the catalog is asked.
-            spelled = await _spell(db, unknown)
+            spelled = await spell(db, unknown)
             skus = [spelled.get(sku, sku) for sku in skus]
             if spelled:
                 levels = await inventory.read_levels(
@@ -98,7 +98,7 @@ async def _read(call: Call, skus: Sequence[str], location_ids: Sequence[UUID] | 
     return Page(data=[_view(sku, found, shows_all=shows_all) for sku, found in by_sku.items()])
 
 
-async def _spell(db: Connection, skus: Collection[str]) -> dict[str, str]:
+async def spell(db: Connection, skus: Collection[str]) -> dict[str, str]:
     """How the catalog spells the SKUs of these that it spells in another way."""
     known = await catalog.find_skus(db, skus=sorted(skus))
     found = {sku: known[catalog.folded(sku)].sku for sku in skus if catalog.folded(sku) in known}

@@ -15,6 +15,7 @@ from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import cart_gift_cards
 from commercehub.views.cart_page import CartView, conceal
+from commercehub.workflows import claiming
 from commercehub.workflows.refusals import CURRENCY, EXPIRED, UNKNOWN, StoredValueNotUsable
 from commercehub.workflows.stored_values import GIFT_CARD
 
@@ -49,6 +50,15 @@ async def put_gift_card_in(call: Call, cart_id: UUID) -> Answer:
         cart = await cart_gift_cards.put_gift_card_in(db, edit, gift_card_id=card.id, last4=last4, now=now)
         if card.currency != cart.currency:
             raise StoredValueNotUsable(0, GIFT_CARD, CURRENCY)
+        await claiming.tell(
+            db,
+            "cart.gift_card_put_in",
+            cart_id=cart.id,
+            customer_id=cart.customer_id,
+            version=cart.version,
+            actor=call.actor,
+            now=now,
+        )
         return await show(call, db, cart)
 
     try:

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 import inventory
 from commercehub import ids
+from commercehub.api.availability import spell
 from commercehub.api.call import Answer, Call
 from commercehub.api.errors import FieldError, Problem
 from commercehub.api.fields import END, PAGE_MAX, Country, Latitude, Limit, Longitude, Name, Page, Paging, cut
@@ -135,13 +136,15 @@ async def list_locations(call: Call) -> Page[LocationView]:
     near = _point(wanted.near)
     if wanted.radius_km is not None and near is None:
         raise _wrong("?radius_km", "A radius needs a point: give near.")
+    lines = [_wanted(text) for text in wanted.sku]
     async with call.database.connection() as db:
+        spelled = await spell(db, {sku for sku, _ in lines}) if lines else {}
         found = await inventory.search_locations(
             db,
             near=near,
             radius_km=wanted.radius_km,
             capability=wanted.capability,
-            wanted=[_wanted(text) for text in wanted.sku],
+            wanted=[(spelled.get(sku, sku), quantity) for sku, quantity in lines],
             clock_offset=call.database.clock_offset,
         )
     page, next_cursor = cut(found, wanted, id_of=lambda each: each.location.id)

@@ -10,10 +10,38 @@ was paid.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from commercehub.sales.orders import Order, OrderLine, OrderState
-from payments import Balance
 from payments.money import divide
+
+
+class Balance(Protocol):
+    """What stands behind an order by one tender, in minor units: see ``payments.Balance``."""
+
+    @property
+    def covered_minor(self) -> int:
+        """What need not be asked of the payer."""
+
+    @property
+    def secured_minor(self) -> int:
+        """What is in hand or can be relied upon."""
+
+    @property
+    def taken_minor(self) -> int:
+        """What was captured or is being captured."""
+
+    @property
+    def capturing_minor(self) -> int:
+        """What of it is being captured."""
+
+    @property
+    def taken_back_minor(self) -> int:
+        """What was given back, is being given back or is owed, and counts."""
+
+    @property
+    def capture_refused(self) -> bool:
+        """Whether the last capture that ended was refused."""
 
 
 def worth(order: Order) -> int:

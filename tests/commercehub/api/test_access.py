@@ -70,6 +70,8 @@ STOREFRONT = {
     "POST /v1/customers",
     "POST /v1/customers/sessions",
     "POST /v1/customers/sessions/refresh",
+    "POST /v1/customers/password-resets",
+    "POST /v1/customers/password-resets/confirm",
 }
 # A wishlist that was shared opens by its link with any key; to have one somebody has to be somebody.
 NEEDS_A_CUSTOMER = {"GET /v1/wishlists", "POST /v1/wishlists"}

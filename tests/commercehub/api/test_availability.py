@@ -309,3 +309,10 @@ async def test_a_sku_is_found_whatever_its_case_as_a_cart_finds_it(app: Channel,
     ):
         assert [(each["sku"], each["available_to_ship"]) for each in found["data"]] == [(sku, 8)]
     assert _by_place(await app.ok("GET", f"/v1/availability?sku={low}&location_id={place}")) == {place: 3}
+
+
+async def test_places_near_hold_a_sku_however_it_is_spelled(app: Channel, channels: Channels) -> None:
+    sku = await channels.product({"S1": 3})
+    for spelling in (sku, sku.lower()):
+        found = await app.ok("GET", f"/v1/locations?sku={spelling}:3")
+        assert {place["code"] for place in found["data"] if place["can_fulfill"]} == {"S1"}

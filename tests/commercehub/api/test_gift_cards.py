@@ -7,9 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from asyncpg import Connection
 
-import payments
 from commercehub import ids
 from commercehub.api.gift_cards import hash_code
 from commercehub.database import Database
@@ -295,7 +293,7 @@ async def test_a_known_key_is_answered_as_stored_whatever_was_tried_meanwhile(
 
 
 async def test_a_number_and_an_email_address_spend_nobodys_credit(
-    app: Channel, channels: Channels, database: Database
+    app: Channel, till: Channel, channels: Channels, issue: Callable[..., Awaitable[str]], database: Database
 ) -> None:
     customer = await channels.shopper()
     sku = await channels.product({"S1": 1}, price=1_000, tax_class="exempt")
@@ -303,21 +301,14 @@ async def test_a_number_and_an_email_address_spend_nobodys_credit(
     answer = await customer.check_out(cart, {"type": "pay_at_pickup"}, more={"email": customer.email})
     order = answer.json()
 
-    async def owe(db: Connection, now: datetime) -> None:
-        stored = await payments.open_store_credit(
-            db, new_id=ids.new(), owner_id=ids.parse("cus", customer.id), currency="USD", actor="ada", now=now
-        )
-        await payments.write_credit(
-            db,
-            credit_id=ids.new(),
-            stored=stored,
-            amount_minor=5_000,
-            reference=ids.new(),
-            reason=payments.Reason(words="for the test", actor="ada"),
-            now=now,
-        )
-
-    await database.transaction(owe)
+    sold = await till.cart({"sku": await channels.product({"S1": 1}, price=5_000, tax_class="exempt")})
+    bought = (await till.check_out(sold, gift(await issue(5_000)))).json()
+    async with database.connection() as db:
+        statement = "UPDATE commercehub.orders SET customer_id = $2 WHERE id = $1"
+        await db.execute(statement, ids.parse("ord", bought["id"]), ids.parse("cus", customer.id))
+    line = {"line_id": bought["lines"][0]["id"], "quantity": 1}
+    asked = {"order_id": bought["id"], "method": "in_store", "lines": [line], "receive": True}
+    await till.ok("POST", "/v1/returns", {**asked, "resolution": "store_credit"})
     looked_up = await app.ok("POST", "/v1/orders/lookup", {"number": order["number"], "email": customer.email})
     guest = Channel(app.http, looked_up["access_token"])
     path, body = f"/v1/orders/{order['id']}/payments", {"tenders": [{"type": "store_credit"}]}
@@ -327,3 +318,5 @@ async def test_a_number_and_an_email_address_spend_nobodys_credit(
     assert (await customer.ok("GET", credit))["balance"] == usd(5_000)
     assert (await customer.post(path, body)).status_code == 201
     assert (await customer.ok("GET", credit))["balance"] == usd(4_000)
+    async with database.connection() as db:
+        assert await findings(db) == []

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from commercehub.sales import dues
 from commercehub.sales.orders import Order, OrderDelivery, OrderLine, OrderState
+from payments import Balance, Intent, IntentState
 
 amounts = st.integers(0, 10_000)
 
@@ -100,9 +101,47 @@ def test_no_more_is_earned_than_it_costs_and_exactly_that_in_the_end(order: Orde
     assert dues.earned(ended) == dues.worth(ended) == dues.worth(order)
 
 
+def tender(paid: int, *, back: int = 0, refused: bool = False) -> Balance:
+    """A card that promised so much, or, ``refused``, did so in vain; ``back`` of it was given back."""
+    intent = Intent(
+        id=UUID(int=1),
+        reference=UUID(int=1),
+        tender="card",
+        processor="sandbox",
+        processor_reference=None,
+        session_id=None,
+        currency="USD",
+        amount_minor=paid,
+        tendered_minor=None,
+        state=IntentState.AUTHORIZED,
+        authorized_minor=paid,
+    )
+    return Balance(intent=intent, taken_back_minor=back, capture_refused=refused)
+
+
 @settings(max_examples=30)
 @given(orders(), amounts)
 def test_what_is_covered_is_not_due_and_an_order_that_is_off_owes_nothing(order: Order, covered: int) -> None:
-    assert dues.amount_due(order, covered_minor=covered) == max(0, dues.worth(order) - covered)
+    assert dues.amount_due(order, [tender(covered)]) == max(0, dues.worth(order) - covered)
     for state in (OrderState.CANCELLED, OrderState.FAILED):
-        assert dues.amount_due(replace(order, state=state), covered_minor=0) == 0
+        assert dues.amount_due(replace(order, state=state), []) == 0
+
+
+@settings(max_examples=30)
+@given(orders(), amounts)
+def test_what_was_given_back_or_refused_covers_nothing(order: Order, paid: int) -> None:
+    for nothing in (tender(paid, back=paid), tender(paid, refused=True)):
+        assert dues.amount_due(order, [nothing]) == dues.worth(order)
+        assert dues.missing(order, [nothing]) == dues.earned(order)
+    assert dues.is_capture_failed(order, [tender(paid, refused=True)]) == (dues.earned(order) > 0)
+    assert not dues.is_capture_failed(order, [tender(paid)])
+
+
+@settings(max_examples=30)
+@given(orders(), amounts)
+def test_what_is_given_back_of_a_completed_order_is_not_due_again(order: Order, back: int) -> None:
+    done = replace(order, state=OrderState.COMPLETED)
+    worth = dues.worth(done)
+    assert dues.amount_due(done, [tender(worth, back=min(back, worth))]) == 0
+    assert dues.amount_due(done, [tender(worth, back=worth), tender(worth)]) == 0
+    assert dues.missing(done, [tender(worth, back=worth), tender(worth)]) == 0
