@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection
 
-from payments.intents import COLUMNS, Intent, IntentState, intent_of
+from payments.intents import COLUMNS, Intent, intent_of
 
 GOODWILL: Final = "goodwill"
 """The reason of a refund that is a present: it leaves a sale paid for."""
@@ -48,9 +48,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def covered_minor(self) -> int:
         """What need not be asked of the payer: it is secured, or being asked for already."""
-        if self.intent.state in {IntentState.PENDING, IntentState.UNKNOWN}:
-            return self.intent.amount_minor
-        return self.taken_minor + (0 if self.capture_refused else self.held_minor)
+        return self.taken_minor if self.capture_refused else self.intent.covered_minor - self.voiding_minor
 
 
 READ_BALANCES = f"""

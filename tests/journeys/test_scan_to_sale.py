@@ -47,5 +47,9 @@ async def test_a_shelf_barcode_wished_for_in_s2_is_sold_at_the_till_of_s1(
         assert [(entry["type"], entry["channel"]) for entry in told] == [
             ("customer.signed_up", "app"),
             ("wishlist.item_added", "app"),
+            ("cart.begun", "web"),
+            ("cart.handed_off", "app"),
+            ("cart.taken_to_till", "store"),
+            ("cart.resumed", "store"),
             ("order.placed", "store"),
         ]

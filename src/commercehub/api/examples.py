@@ -9,7 +9,7 @@ from commercehub.api.routing import PREFIXES
 
 _UUID: Final = UUID("01937f3a-5b60-7c1e-8d2f-4a5b6c7d8e9f")
 _MOMENT: Final = "2026-11-25T10:15:00Z"
-_LATER: Final = "2026-12-02T23:59:59Z"
+_LATER: Final = "2051-12-02T23:59:59Z"
 _DEPTH_MAX: Final = 8
 
 

@@ -25,6 +25,7 @@ from commercehub.api.fields import (
     read_cursor,
     write_cursor,
 )
+from commercehub.api.orders import till_of
 from commercehub.api.routing import route
 from commercehub.auth import Permission
 from commercehub.sales import catalog
@@ -131,6 +132,7 @@ class CalledOff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Why nobody will get it."""
 
     reason: Literal["customer_request", "out_of_stock", "fraud", "other"]
+    register_id: Id | None = None
 
 
 Do = Callable[[Connection, Step, Order, Fulfillment, datetime], Awaitable[Fulfillment]]
@@ -324,14 +326,16 @@ async def hand_over(call: Call, fulfillment_id: UUID) -> Answer:
     permission=Permission.FULFILL,
     body=CalledOff,
     answer=FulfillmentView,
-    codes=STEP_CODES,
+    codes=("register_required", "no_open_session", *STEP_CODES),
 )
 async def cancel(call: Call, fulfillment_id: UUID) -> Answer:
     """Nobody will get it: its units are cancelled, its goods are on sale again, what was paid for it goes back."""
     given = await _read(call, CalledOff, fulfillment_id, State.CANCELLED)
 
     async def do(db: Connection, step: Step, order: Order, work: Fulfillment, now: datetime) -> Fulfillment:
-        await cancellation.cancel_work(db, order, work, reason=given.reason, actor=step.actor, now=now)
+        await cancellation.cancel_work(
+            db, order, work, reason=given.reason, actor=step.actor, till=till_of(call, given.register_id), now=now
+        )
         return await fulfillment.read_fulfillment(db, fulfillment_id=work.id, location_id=step.location_id)
 
     return await _step(call, fulfillment_id, State.CANCELLED, do)

@@ -18,7 +18,7 @@ from commercehub.sales.errors import NotCancellable
 from commercehub.sales.orders import OrderState
 from commercehub.views.cart_page import addresses_of, reveal
 from commercehub.views.order_page import OrderView, conceal, read_pages
-from commercehub.workflows import cancellation, payment_results
+from commercehub.workflows import cancellation, payment_results, refunds
 
 
 class OrderSearch(Paging, frozen=True, kw_only=True):
@@ -39,10 +39,19 @@ class CancelledLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is called off, the whole order unless lines are named, and why."""
+    """What is called off, the whole order unless lines are named, and why. Cash is given back out of a register."""
 
     lines: Annotated[list[CancelledLine], Meta(min_length=1, max_length=LINES_MAX)] | None = None
     reason: Literal["customer_request", "out_of_stock", "fraud", "other"] = "customer_request"
+    register_id: Id | None = None
+
+
+def till_of(call: Call, register_id: str | None) -> refunds.Counter | None:
+    """Where cash is given back, for who may open a drawer; nobody else gives cash out of one."""
+    if not call.principal.may(Permission.TILL):
+        return None
+    named = call.id("reg", register_id) if register_id is not None else None
+    return refunds.Counter(location_id=call.principal.location_id, register_id=named)
 
 
 def _owner(call: Call) -> Owner:
@@ -91,7 +100,7 @@ async def list_orders(call: Call) -> Page[OrderView]:
     permission=Permission.ORDERS_CANCEL,
     body=Cancellation,
     answer=OrderView,
-    codes=("not_cancellable", "version_conflict"),
+    codes=("not_cancellable", "version_conflict", "register_required", "no_open_session"),
 )
 async def cancel_order(call: Call, order_id: UUID) -> Answer:
     """Call off what was not picked of an order: stock is free again, what was paid for it is let go of or given back."""
@@ -105,13 +114,14 @@ async def cancel_order(call: Call, order_id: UUID) -> Answer:
     async with call.asking_first(may_be_cancelled):
         given = await call.read(Cancellation)
         lines = _units(call, given.lines) if given.lines is not None else None
+        till = till_of(call, given.register_id)
 
     async def work(db: Connection, now: datetime) -> None:
         if call.if_match() is not None:
             await orders.read_order(db, order_id=order_id, owner=owner)
             call.check_version((await orders.lock_order(db, order_id=order_id)).version)
         await cancellation.cancel_order(
-            db, order_id=order_id, owner=owner, reason=given.reason, actor=call.actor, now=now, lines=lines
+            db, order_id=order_id, owner=owner, reason=given.reason, actor=call.actor, now=now, lines=lines, till=till
         )
 
     answer = await call.once(work, subject=order_id, settled_later=order_id)

@@ -52,12 +52,13 @@ async def cancel_order(
     actor: Actor,
     now: datetime,
     lines: Mapping[UUID, int] | None = None,
+    till: refunds.Counter | None = None,
 ) -> Order:
     """Call off what has not left of an order, or the units of ``lines``; what was picked is not called off.
 
     ``OrderNotFound``, ``LineNotFound``, or ``NotCancellable`` where goods were picked or nothing is left to call off.
     The work is cancelled at once. What a processor holds for it is let go of by ``void`` operations written down here;
-    what was taken is given back. When the whole order is off and a processor holds money for it, the stock stays
+    what was taken is given back, cash out of the drawer at ``till`` (see ``refunds.give_back``). When the whole order is off and a processor holds money for it, the stock stays
     reserved until the void is confirmed; otherwise it is free at once.
     """
     await orders.read_order(db, order_id=order_id, owner=owner)
@@ -72,11 +73,18 @@ async def cancel_order(
             raise NotCancellable(order.state)
     else:
         drops = _spread(order, waiting, lines)
-    return await _call_off(db, order, drops, reason=reason, told=[], actor=actor, now=now)
+    return await _call_off(db, order, drops, reason=reason, told=[], actor=actor, till=till, now=now)
 
 
 async def cancel_work(
-    db: Connection, order: Order, work: Fulfillment, *, reason: str, actor: Actor, now: datetime
+    db: Connection,
+    order: Order,
+    work: Fulfillment,
+    *,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    till: refunds.Counter | None = None,
 ) -> Order:
     """Call off locked work that has not left, picked or not, and with it its units of the locked order.
 
@@ -90,7 +98,7 @@ async def cancel_work(
         "reason": reason,
     }
     told = [("fulfillment.cancelled", facts)]
-    return await _call_off(db, order, [drop], reason=reason, told=told, actor=actor, now=now)
+    return await _call_off(db, order, [drop], reason=reason, told=told, actor=actor, till=till, now=now)
 
 
 def _next(work: Fulfillment) -> frozenset[State]:
@@ -125,6 +133,7 @@ async def _call_off(
     reason: str,
     told: Sequence[tuple[str, Mapping[str, object]]],
     actor: Actor,
+    till: refunds.Counter | None,
     now: datetime,
 ) -> Order:
     before = worth(order)
@@ -154,7 +163,9 @@ async def _call_off(
         changes=changes,
         now=now,
     )
-    return await _give_back(db, order, balances, saved_minor=before - worth(order), reason=reason, actor=actor, now=now)
+    return await _give_back(
+        db, order, balances, saved_minor=before - worth(order), reason=reason, actor=actor, till=till, now=now
+    )
 
 
 def _facts(units: Mapping[UUID, int], to: OrderState, *, reason: str) -> list[tuple[str, dict[str, object]]]:
@@ -182,6 +193,7 @@ async def _give_back(
     saved_minor: int,
     reason: str,
     actor: Actor,
+    till: refunds.Counter | None,
     now: datetime,
 ) -> Order:
     """Give back what was taken and is not owed any more, out of what the order costs less now."""
@@ -190,17 +202,4 @@ async def _give_back(
     amount = min(saved_minor, dues.taken(order, balances) - worth(order), left)
     if amount <= 0:
         return order
-    sessions = []
-    if actor.location_id is not None:
-        sessions = await payments.find_sessions(
-            db, register_id=None, location_id=actor.location_id, currency=order.currency
-        )
-    return await refunds.give_back(
-        db,
-        order,
-        amount_minor=amount,
-        reason=reason,
-        actor=actor,
-        now=now,
-        session_id=sessions[0] if len(sessions) == 1 else None,
-    )
+    return await refunds.give_back(db, order, amount_minor=amount, reason=reason, actor=actor, counter=till, now=now)

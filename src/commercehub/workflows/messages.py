@@ -1,5 +1,6 @@
 """What customers are sent. A message is written down once about its subject; its words are made when it is read."""
 
+import heapq
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -181,9 +182,10 @@ async def list_messages(db: Connection, *, secret: str) -> list[Message]:
         to = _reach(order, shelf)
         if to is not None:
             messages.append(_render(row, order, to, shelf))
-    messages += [_render_reset(each, secret) for each in await password_resets.list_resets(db, limit=MAILBOX_MAX)]
-    messages.sort(key=lambda message: message.sent_at, reverse=True)
-    return messages[:MAILBOX_MAX]
+    resets = [_render_reset(each, secret) for each in await password_resets.list_resets(db, limit=MAILBOX_MAX)]
+    # Each stays in the order in which it was written.
+    both = heapq.merge(messages, resets, key=lambda message: message.sent_at, reverse=True)
+    return list(both)[:MAILBOX_MAX]
 
 
 def _render_reset(reset: Reset, secret: str) -> Message:

@@ -86,7 +86,7 @@ async def test_every_operation_and_every_part_is_on_the_page(
 
 async def test_every_link_leads_somewhere(api: httpx.AsyncClient) -> None:
     docs = await _open(api, "/docs")
-    seen = set()
+    seen: set[str] = set()
     for page in [docs, await _open(api, "/problems"), await _open(api, "/problems/busy")]:
         for link in set(page.links) - seen:
             seen.add(link)

@@ -1,7 +1,7 @@
 """How much one caller may ask, how long it may take, and what it is told when that was too much."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from asyncpg import Connection
 from litestar import Litestar
 
+from commercehub import ids
 from commercehub.api import bodies, limits
 from commercehub.api.bodies import Bodies
 from commercehub.api.call import Answer, Call
@@ -18,7 +19,7 @@ from commercehub.api.errors import Problem
 from commercehub.api.imports import FILE_BYTES_MAX
 from commercehub.api.limits import Limiter
 from commercehub.api.middleware import Trace
-from commercehub.api.routing import mount, on_exception, route
+from commercehub.api.routing import PREFIXES, mount, on_exception, route
 from commercehub.api.webhooks import WEBHOOK_BYTES_MAX
 from commercehub.auth import Permission
 from commercehub.settings import Settings
@@ -41,6 +42,12 @@ async def narrow(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     narrowed = msgspec.structs.replace(settings, rate_limit_per_second=1, rate_limit_burst=BURST, pool_size=2)
     async with serving(narrowed) as client:
         yield client
+
+
+@pytest.fixture
+def nowhere() -> Mapping[str, str]:
+    """Something for every parameter of a path, of which there is nothing."""
+    return {"code": "X", "processor": "none"} | {name: ids.show(prefix, ids.new()) for name, prefix in PREFIXES.items()}
 
 
 def _as(channels: Channels, name: str) -> dict[str, str]:
@@ -437,23 +444,23 @@ async def test_what_can_be_read_can_be_asked_after(api: httpx.AsyncClient, chann
 
 
 async def test_an_address_tells_all_of_its_methods(
-    api: httpx.AsyncClient, surface: list[Operation], world: World
+    api: httpx.AsyncClient, surface: list[Operation], nowhere: Mapping[str, str]
 ) -> None:
     for operation in surface:
-        answer = await api.options(operation.at(world))
+        answer = await api.options(operation.at(nowhere))
         assert answer.status_code == 204
         assert operation.method in answer.headers["allow"].split(", ")
-        refused = await api.request("PROPFIND", operation.at(world))
+        refused = await api.request("PROPFIND", operation.at(nowhere))
         assert (refused.status_code, operation.method in refused.headers["allow"].split(", ")) == (405, True)
 
 
 async def test_a_key_that_is_none_is_refused_wherever_one_may_stand(
-    surface: list[Operation], world: World, channels: Channels
+    surface: list[Operation], nowhere: Mapping[str, str], channels: Channels
 ) -> None:
     admin = channels["admin"]
     for operation in [each for each in surface if "Idempotency-Key" in each.names("header")]:
         headers = {"Authorization": f"Bearer {admin.key}", "Idempotency-Key": "x" * 256}
-        answer = await admin.http.post(operation.at(world), headers=headers)
+        answer = await admin.http.post(operation.at(nowhere), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), operation
 
 

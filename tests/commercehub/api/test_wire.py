@@ -190,13 +190,11 @@ async def test_eleven_mebibytes_are_answered(served: Settings, admin: Channel, p
             assert await wire.is_over()
 
 
-async def test_a_file_that_is_too_long_is_answered_before_it_is_sent(
-    served: Settings, admin: Channel, world: World
-) -> None:
-    path = f"/v1/imports/products?currency=USD&location_id={world['location_id']}"
+async def test_a_file_that_is_too_long_is_answered_before_it_is_sent(served: Settings, channels: Channels) -> None:
+    path = f"/v1/imports/products?currency=USD&location_id={await channels.location('S1')}"
     async with connected(served) as wire:
         length = str(33 * MIB)
-        await wire.say(request("POST", path, key=admin.key, Content_Length=length, Expect="100-continue"))
+        await wire.say(request("POST", path, key=channels["admin"].key, Content_Length=length, Expect="100-continue"))
         status, headers, body = await wire.hear()
         assert (status, json.loads(body)["code"], headers["connection"]) == (413, "request_too_large", "close")
 
