@@ -1,11 +1,26 @@
 """What the tests of this room share."""
 
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 import pytest
 from asyncpg import Connection
 
+from commercehub.database import Database
 from tests.payments.desk import Desk
+
+
+@pytest.fixture(scope="package")
+def payments_url(make_database: Callable[[str], str]) -> str:
+    return make_database("payments")
+
+
+@pytest.fixture(scope="package")
+async def database(payments_url: str) -> AsyncIterator[Database]:
+    """A database of the room's own: what its tests leave there belongs to no order."""
+    database = await Database.connect(payments_url, pool_size=10)
+    yield database
+    await database.close()
 
 
 @pytest.fixture

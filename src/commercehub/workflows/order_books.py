@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Connection
 
+import payments
 from commercehub import ids
 from commercehub.sales import verification as sales_books
 from commercehub.sales.orders import Order
@@ -18,6 +19,7 @@ from fulfillment import Fulfillment
 from fulfillment import verification as work_books
 from inventory import verification as stock_books
 from inventory.verification import Held, Moved
+from payments import Balance
 from payments import verification as money_books
 from payments.verification import GivenBack, Tender
 
@@ -41,6 +43,8 @@ class OrderBooks(msgspec.Struct, frozen=True, kw_only=True):
 
     order: Order
     tenders: Sequence[Tender]
+    # Of an order of which a capture was ever refused.
+    balances: Sequence[Balance]
     refunds: Sequence[GivenBack]
     work: Sequence[Fulfillment]
     held: Sequence[Held]
@@ -81,6 +85,10 @@ async def read_stretch(db: Connection, *, after: UUID) -> Stretch:
     batch = await sales_books.read_orders_after(db, after=after, limit=STRETCH)
     until = batch[-1].id if len(batch) == STRETCH else LAST
     tenders = await money_books.read_tenders(db, after=after, until=until)
+    refused = [reference for reference, each in tenders.items() if any(tender.capture_refused for tender in each)]
+    balances: dict[UUID, list[Balance]] = {}
+    for balance in await payments.read_balances(db, references=refused) if refused else ():
+        balances.setdefault(balance.intent.reference, []).append(balance)
     refunds = await money_books.read_given_back(db, after=after, until=until)
     work = await work_books.read_work(db, after=after, until=until)
     held = await stock_books.read_held(db, after=after, until=until)
@@ -93,6 +101,7 @@ async def read_stretch(db: Connection, *, after: UUID) -> Stretch:
             OrderBooks(
                 order=order,
                 tenders=tenders.get(order.id, ()),
+                balances=balances.get(order.id, ()),
                 refunds=refunds.get(order.id, ()),
                 work=work.get(order.id, ()),
                 held=held.get(order.id, ()),

@@ -18,7 +18,6 @@ from payments import money
 from payments.intents import IntentState
 
 CARRIED_OUT: Final = "carry_out"
-CAPTURE_FAILED: Final = "capture_failed"
 BEGINNINGS: Final = frozenset({OrderState.AWAITING_PAYMENT, OrderState.PLACED, OrderState.COMPLETED})
 NEVER_PLACED: Final = orders.UNPAID | {OrderState.FAILED}
 WAITING: Final = frozenset({IntentState.PENDING, IntentState.UNKNOWN})
@@ -175,10 +174,8 @@ def _money(books: OrderBooks) -> Iterator[Difference]:
     # What was given back of an order that goes on is paid anew.
     kept = captured - sum(each.intent.refunded_minor + each.refunding_minor for each in books.tenders)
     yield "M5 no more is taken than the order costs", "", min(kept, order.total), kept
-    # One by which a capture was refused is told until another succeeds.
-    if order.payment_state != CAPTURE_FAILED or not any(each.capture_refused for each in books.tenders):
-        derived = "unpaid" if order.state is OrderState.FAILED else dues.payment_state(order, intents)
-        yield "M5 the payment state is what the payments say", "", derived, order.payment_state
+    derived = dues.state_of(order, books.balances) if books.balances else dues.payment_state(order, intents)
+    yield "M5 the payment state is what the payments say", "", derived, order.payment_state
     foreign = [intent for intent in intents if intent.currency != order.currency]
     yield "M5 an order is paid in its own currency", "", 0, len(foreign)
     if order.state is OrderState.FAILED:

@@ -166,7 +166,7 @@ async def test_cash_comes_out_of_the_drawer_again(
     body = {"lines": [{"line_id": line, "quantity": 1}], "reason": "customer_request"}
     partly = await till.ok("POST", f"/v1/orders/{order['id']}/cancel", body)
     assert (partly["state"], partly["payment_state"]) == ("placed", "partially_refunded")
-    wholly = await till.ok("POST", f"/v1/orders/{order['id']}/cancel", {})
+    wholly = await till.ok("POST", f"/v1/orders/{order['id']}/cancel", {, "register_id": register})
     assert (wholly["state"], wholly["payment_state"]) == ("cancelled", "refunded")
     assert await channels.level(sku, "S1") == (2, 0)
     async with database.connection() as db:

@@ -74,18 +74,24 @@ async def own_url(make_database: Callable[[str], str], settings: Settings) -> st
     return url
 
 
-@pytest.fixture
-async def books(own_url: str) -> AsyncIterator[Connection]:
-    """A transaction in which anything may be done to the books, and is undone."""
+@pytest.fixture(scope="module")
+async def connection(own_url: str) -> AsyncIterator[Connection]:
+    """One for all, which knows every statement after the first look."""
     db = await asyncpg.connect(own_url)
-    transaction = db.transaction()
+    yield db
+    await db.close()
+
+
+@pytest.fixture
+async def books(connection: Connection) -> AsyncIterator[Connection]:
+    """A transaction in which anything may be done to the books, and is undone."""
+    transaction = connection.transaction()
     await transaction.start()
     try:
-        await db.execute("SET LOCAL session_replication_role = replica")
-        yield db
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        yield connection
     finally:
         await transaction.rollback()
-        await db.close()
 
 
 async def test_a_shops_life_verifies_clean(own_url: str) -> None:
