@@ -163,10 +163,10 @@ async def test_cash_comes_out_of_the_drawer_again(
     cart = await till.pick_up(await till.cart({"sku": sku, "quantity": 2}), await channels.location("S1"))
     order = (await till.check_out(cart, {"type": "cash"}, more={"register_id": register})).json()
     line = order["lines"][0]["id"]
-    body = {"lines": [{"line_id": line, "quantity": 1}], "reason": "customer_request"}
+    body = {"lines": [{"line_id": line, "quantity": 1}], "reason": "customer_request", "register_id": register}
     partly = await till.ok("POST", f"/v1/orders/{order['id']}/cancel", body)
     assert (partly["state"], partly["payment_state"]) == ("placed", "partially_refunded")
-    wholly = await till.ok("POST", f"/v1/orders/{order['id']}/cancel", {, "register_id": register})
+    wholly = await till.ok("POST", f"/v1/orders/{order['id']}/cancel", {"register_id": register})
     assert (wholly["state"], wholly["payment_state"]) == ("cancelled", "refunded")
     assert await channels.level(sku, "S1") == (2, 0)
     async with database.connection() as db:
