@@ -14,6 +14,10 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wai
 """
 POLLS_MAX = 500
 
+# Whether everything told so far can be read: no transaction on the server is older, in other tests' databases included.
+SETTLED = "SELECT coalesce(max(xid) < pg_snapshot_xmin(pg_current_snapshot()), true) FROM commercehub.events"
+SETTLED_SECONDS_MAX = 30.0
+
 
 @asynccontextmanager
 async def one_try(database: Database) -> AsyncIterator[tuple[Connection, datetime]]:
@@ -30,3 +34,10 @@ async def until_waiting(database: Database, count: int = 1) -> None:
                 return
             await asyncio.sleep(0.005)
     raise AssertionError(f"there never were {count} transactions waiting")
+
+
+async def until_settled(database: Database) -> None:
+    """Return as soon as every event so far may be read: what a test tells next is then the next that is heard."""
+    async with asyncio.timeout(SETTLED_SECONDS_MAX), database.connection() as db:
+        while not await db.fetchval(SETTLED):
+            await asyncio.sleep(0.02)

@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from commercehub.database import Database
 from commercehub.settings import Settings
 from tests.client import Channel, Channels
 from tests.serving import serving_hub
+from tests.transactions import until_settled
 
 TOLD_SECONDS_MAX = 1.0
 STOP_SECONDS_MAX = 3.0
@@ -43,9 +45,10 @@ async def _until(reader: Lines, wanted: bytes) -> bytes:
 
 
 async def test_whichever_process_made_it_every_listener_hears_of_it_within_a_second(
-    app: Channel, admin: Channel, channels: Channels, settings: Settings
+    app: Channel, admin: Channel, channels: Channels, settings: Settings, database: Database
 ) -> None:
     sku = await channels.product({"DC1": 5})
+    await until_settled(database)
     place = await channels.location("DC1")
     path = f"/v1/availability/stream?sku={sku}"
     async with asyncio.timeout(20):
