@@ -17,8 +17,6 @@ from typing import IO, Any
 import httpx
 from asyncpg import Connection
 
-import inventory
-import payments
 from commercehub import settings
 from commercehub.database import Database
 from commercehub.demo import api_command
@@ -198,13 +196,5 @@ def done(payment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 async def findings(db: Connection) -> list[object]:
-    """Everything that does not agree within each room.
-
-    Over all rooms it is ``everything_found``, on a database in which no other test wrote rows of its own making.
-    """
-    return [*await inventory.verify(db), *await payments.verify(db)]
-
-
-async def everything_found(db: Connection) -> list[object]:
     """Everything that does not agree, in each room and over all of them."""
     return [*await verify(db)]

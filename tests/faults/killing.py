@@ -35,7 +35,7 @@ from tests.faults import middleman, naive
 from tests.faults.middleman import Middleman
 from tests.faults.verdict import Given, Made, Tried, judge
 from tests.races.buyers import fill_cart
-from tests.serving import Books, Wire, everything_found, serving, serving_hub, serving_jobs, workers_of
+from tests.serving import Books, Wire, findings, serving, serving_hub, serving_jobs, workers_of
 
 BUYERS: Final = 112
 IN_FLIGHT_MIN: Final = 50
@@ -284,7 +284,7 @@ async def _story(
     wrong = [*judge(crowd.tried, made, charged), *(f"{many} times {what}" for what, many in crowd.odd.items())]
     if not is_naive:
         async with database.connection() as db:
-            wrong += [str(finding) for finding in await everything_found(db)]
+            wrong += [str(finding) for finding in await findings(db)]
         placed = sum(order.state == "placed" for order in made)
         if await channels.level(sku, "DC1") != (STOCK, placed):
             wrong.append(f"{placed} orders are placed, and stock says {await channels.level(sku, 'DC1')}")
@@ -411,7 +411,7 @@ def main(arguments: Sequence[str]) -> int:
                 _print("\n".join(errors[:3]))
     for finding in wrong[:20]:
         _print(f"  wrong: {finding}")
-    _print(f"seed {options.seed}: {f'FAILED, {len(wrong)} everything_found' if wrong else 'passed'}")
+    _print(f"seed {options.seed}: {f'FAILED, {len(wrong)} findings' if wrong else 'passed'}")
     return 1 if wrong else 0
 
 

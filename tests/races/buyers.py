@@ -11,7 +11,7 @@ import httpx
 from commercehub import ids
 from commercehub.database import Database
 from tests.client import SHIP_TO, Channel
-from tests.serving import everything_found
+from tests.serving import findings
 
 T = TypeVar("T")
 
@@ -60,4 +60,4 @@ def order_ids(answers: Iterable[httpx.Response]) -> list[UUID]:
 async def is_sound(database: Database) -> None:
     """No counter differs from its ledger, in any room."""
     async with database.connection() as db:
-        assert await everything_found(db) == []
+        assert await findings(db) == []

@@ -17,8 +17,7 @@ from tests.client import Channel, Channels
 from tests.serving import serving_hub
 from tests.transactions import until_settled
 
-# A second, by the contract, on a machine with nothing else to do; this one runs the rest of the suite.
-TOLD_SECONDS_MAX = 10.0
+TOLD_SECONDS_MAX = 1.0
 STOP_SECONDS_MAX = 3.0
 LISTENERS = 8
 
@@ -45,7 +44,7 @@ async def _until(reader: Lines, wanted: bytes) -> bytes:
                 return line
 
 
-async def test_whichever_process_made_it_every_listener_hears_of_it_soon(
+async def test_whichever_process_made_it_every_listener_hears_of_it_within_a_second(
     app: Channel, admin: Channel, channels: Channels, settings: Settings, database: Database
 ) -> None:
     sku = await channels.product({"DC1": 5})
